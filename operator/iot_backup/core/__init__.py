@@ -1,0 +1,1 @@
+"""Every decision, as pure functions: time, ids and observations are arguments. No I/O, no clock, no randomness."""

@@ -1,0 +1,97 @@
+"""Where everything lies in a repository: keys are built here from checked parts, and nowhere else.
+
+Keys are relative to the repository's root (`ns/<namespace>/` below the store's prefix). A listed key counts only if it
+parses back to itself; a manifest, a report or a listing never supplies a key.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from iot_backup.errors import InvalidSpec
+
+REPO = "repo.json"
+KEYS = "keys/"
+WRITERS = "writers/"
+ANNOUNCE = "announce/"
+CHAINS = "chains/"
+
+ARCHIVE_SUFFIX = {"Age": "tar.zst.age", "None": "tar.zst"}
+"""By cipher."""
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+_ID = re.compile(r"[0-9a-f]{16}")
+_STAMP = "%Y%m%dt%H%M%Sz"
+_MANIFEST = re.compile(r"chains/(?P<chain>[^/]+)/(?P<stamp>\d{8}t\d{6}z)-(?P<id>[0-9a-f]{16})\.manifest\.json")
+
+
+def checked(name: str, what: str) -> str:
+    """The name itself, if an object key may be built from it: lower case, digits, dots and dashes, at most 63 long."""
+    if len(name) > 63 or ".." in name or not _NAME.fullmatch(name):
+        raise InvalidSpec(
+            f"{what} {name!r} cannot be part of an object key: use at most 63 of a-z, 0-9, '.' and '-', begin and end with a letter or digit, no '..'"
+        )
+    return name
+
+
+def root(namespace: str) -> str:
+    """The repository's root below the store's prefix, with a slash at the end."""
+    return f"ns/{checked(namespace, 'namespace')}/"
+
+
+@dataclass(frozen=True)
+class Member:
+    """Names every object of one backup."""
+
+    chain: str
+    started: datetime
+    """UTC, whole seconds."""
+    id: str
+    """16 hex digits: 64 random bits, new for every attempt."""
+
+    def __post_init__(self) -> None:
+        checked(self.chain, "chain")
+        if not _ID.fullmatch(self.id):
+            raise InvalidSpec(f"archive id {self.id!r} is not 16 hex digits")
+
+    @property
+    def stem(self) -> str:
+        return f"{CHAINS}{self.chain}/{self.started.astimezone(UTC).strftime(_STAMP)}-{self.id}"
+
+    def archive(self, type_: str, cipher: str) -> str:
+        return f"{self.stem}.{type_.lower()}.{ARCHIVE_SUFFIX[cipher]}"
+
+    @property
+    def index(self) -> str:
+        return f"{self.stem}.index"
+
+    @property
+    def manifest(self) -> str:
+        return f"{self.stem}.manifest.json"
+
+    @property
+    def announcement(self) -> str:
+        return f"{ANNOUNCE}{self.id}"
+
+
+def member_of_manifest(key: str) -> Member | None:
+    """The member a listed manifest key names; None if the key is not one that we would have built."""
+    match = _MANIFEST.fullmatch(key)
+    if match is None:
+        return None
+    try:
+        started = datetime.strptime(match["stamp"], _STAMP).replace(tzinfo=UTC)
+        member = Member(match["chain"], started, match["id"])
+    except (ValueError, InvalidSpec):
+        return None
+    return member if member.manifest == key else None
+
+
+def key_file(recipient_digest: str, serial: int, way: str) -> str:
+    """A sealed identity: `recipient_digest` = 16 hex of SHA-256 of the recipient, `way` = scrypt or recipients."""
+    return f"{KEYS}{recipient_digest}-{serial}.{way}"
+
+
+def writer(key_id: str) -> str:
+    return f"{WRITERS}{key_id}"

@@ -1,0 +1,1 @@
+"""The only code that imports kopf: gather, decide (core), apply (cluster). One module a kind."""
