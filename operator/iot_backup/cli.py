@@ -1,0 +1,42 @@
+"""`backup-manager`: parse, wire, map errors to exit codes. Decides nothing; imports each half only when it is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from iot_backup import __version__, vocabulary
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="backup-manager")
+def main() -> None:
+    """Backs up and restores the volumes of IoT platforms: signed, encrypted archives that stock tools can open."""
+
+
+@main.command()
+def operator() -> None:
+    """Run the Kubernetes operator. Its settings come from the environment (docs/reference/operator.md)."""
+    import os
+
+    from iot_backup.handlers.main import run
+    from iot_backup.settings import Settings
+
+    run(Settings.from_mapping(os.environ))
+
+
+@main.command()
+@click.argument("operation", type=click.Choice(["backup", "restore", "probe"]))
+@click.option("--spec", "spec_file", type=click.Path(path_type=Path), required=True, help="The order, one JSON document.")
+@click.option("--spec-sha256", required=True, help="SHA-256 of the order's text; anything else is refused with exit 64.")
+@click.option(
+    "--report", "report_file", type=click.Path(path_type=Path), default=vocabulary.REPORT_FILE, show_default=True, help="Where the report goes."
+)
+def worker(operation: str, spec_file: Path, spec_sha256: str, report_file: Path) -> None:
+    """Run one order of the operator in this pod and write the report. Exit codes: docs/reference/exit-codes.md."""
+    import os
+
+    from iot_backup.worker.main import run
+
+    raise SystemExit(run(operation, spec_file, spec_sha256, report_file, os.environ))
