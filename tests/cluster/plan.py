@@ -69,13 +69,7 @@ def _network(layout: Layout) -> list[list[str]]:
     The bridge without ports is a sink: processes of the node reach Service addresses only if some
     route covers them (there is no `dummy` device on every kernel).
     """
-    rules = f"""
-        table inet isolation {{
-            chain forward {{
-                type filter hook forward priority -10;
-                oifname "{WIRE}" ct state new drop
-            }}
-        }}"""
+    chain = "inet isolation forward"
     return [
         ["ip", "link", "set", "lo", "up"],
         ["ip", "address", "add", f"{layout.node_ip}/30", "dev", WIRE],
@@ -83,7 +77,9 @@ def _network(layout: Layout) -> list[list[str]]:
         ["ip", "link", "add", "services", "type", "bridge"],
         ["ip", "link", "set", "services", "up"],
         ["ip", "route", "add", str(layout.services), "dev", "services", "src", str(layout.node_ip)],
-        ["nft", " ".join(rules.split())],
+        ["nft", "add table inet isolation"],
+        ["nft", f"add chain {chain} {{ type filter hook forward priority -10; }}"],
+        ["nft", f'add rule {chain} oifname "{WIRE}" ct state new drop'],
     ]
 
 

@@ -19,6 +19,7 @@ import (
 	storage "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
@@ -37,6 +38,7 @@ const (
 	selectedNode = "volume.kubernetes.io/selected-node"
 	// retryLimit bounds the wait between two attempts: tests fix a fault and expect a quick recovery.
 	retryLimit = time.Second
+	startPoll  = 100 * time.Millisecond
 )
 
 // task names one object to look at; kind is "claim" or "volume".
@@ -74,6 +76,9 @@ func run(ctx context.Context, kubeconfig string, disk disk) error {
 	if err != nil {
 		return err
 	}
+	if err := waitUntilAllowed(ctx, client); err != nil {
+		return err
+	}
 	queue := workqueue.NewTypedRateLimitingQueue(
 		workqueue.NewTypedItemExponentialFailureRateLimiter[task](50*time.Millisecond, retryLimit))
 	defer queue.ShutDown()
@@ -87,6 +92,15 @@ func run(ctx context.Context, kubeconfig string, disk disk) error {
 	go p.work(ctx, queue)
 	<-ctx.Done()
 	return nil
+}
+
+// waitUntilAllowed spares the informers a start before our role exists: they would then back off for
+// longer than a cluster takes to start. The role allows all or nothing, so one kind stands for all.
+func waitUntilAllowed(ctx context.Context, client kubernetes.Interface) error {
+	return wait.PollUntilContextCancel(ctx, startPoll, true, func(ctx context.Context) (bool, error) {
+		_, err := client.StorageV1().StorageClasses().List(ctx, meta.ListOptions{Limit: 1})
+		return err == nil, nil
+	})
 }
 
 // watch connects the queue to all events of claims and volumes. A StorageClass that appears after a
