@@ -40,8 +40,6 @@ class Encryptor:
 
     def __init__(self, recipients: Sequence[str]) -> None:
         """InvalidSpec if there is no recipient, one is not usable, or there are too many."""
-        if not recipients:
-            raise InvalidSpec("there is no recipient to encrypt to")
         file_key = os.urandom(FILE_KEY)
         header, self._chunks = sealed_with([x25519.wrapped(r, file_key) for r in recipients], file_key)
         self.header = header
@@ -62,6 +60,8 @@ class Encryptor:
 
 def sealed_with(stanzas: Sequence[Stanza], file_key: bytes) -> tuple[bytes, ChunkSealer]:
     """The bytes before the first chunk, and what seals the chunks. A file key is used once."""
+    if not stanzas:
+        raise InvalidSpec("there is no recipient to encrypt to")
     nonce = os.urandom(NONCE)
     header = age_header.written(stanzas, file_key)
     if len(header) > MAX_HEADER:
@@ -113,14 +113,13 @@ class PlainReader:
         return bytes(self._plain[begin : self._from])
 
     def _available(self) -> bool:
-        if self._failure is not None:
-            raise self._failure
-        if self._from == self._to and not self._ended:
+        if self._from == self._to and not self._ended and self._failure is None:
             try:
                 self._refill()
             except CorruptData as error:
-                self._failure = error
-                raise
+                self._failure = error  # the good chunks before it still count
+        if self._from == self._to and self._failure is not None:
+            raise self._failure
         return self._from < self._to
 
     def _refill(self) -> None:

@@ -87,5 +87,5 @@ def opener(read: Read, cipher: str, key: Unwrapper | None, header_sha256: str) -
             raise CorruptData("the manifest gives a plain archive the header of an encrypted one")
         return PassThroughReader(read)
     if key is None:
-        raise KeyMissing("the archive is encrypted and no key was given: set the passphrase's Secret, or bring an identity (identitySecretRef)")
+        raise KeyMissing("the archive is encrypted and no key was given: set the passphrase's Secret, or bring identitySecretRef")
     return PlainReader(read, key, header_sha256=header_sha256)

@@ -38,10 +38,10 @@ class Identity:
             raise InvalidSpec(f"an age identity is one line AGE-SECRET-KEY-1..., beside comments; this text has {len(lines)} of them")
         try:
             prefix, secret = bech32.decode(lines[0])
-            if prefix.upper() != _PREFIX or len(secret) != 32:
-                raise ValueError("it is of another kind or length")
         except ValueError as error:
             raise InvalidSpec(f"the age identity cannot be read: {error}") from None
+        if prefix.upper() != _PREFIX or len(secret) != 32:
+            raise InvalidSpec("the age identity cannot be read: it is of another kind or length")
         return cls(secret)
 
     @property

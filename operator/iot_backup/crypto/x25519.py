@@ -19,12 +19,16 @@ _TAG = 16
 
 def public_bytes(recipient: str) -> bytes:
     """The 32 bytes of `age1...`. InvalidSpec if it is not an X25519 recipient of age."""
+    if recipient.upper().startswith("AGE-SECRET-KEY-"):
+        raise InvalidSpec(
+            "an age identity (AGE-SECRET-KEY-...) stands where a recipient (age1...) belongs: others can read it now. Make a new one."
+        )
     try:
         prefix, data = bech32.decode(recipient)
-        if recipient != recipient.lower() or prefix != "age" or len(data) != 32:
-            raise ValueError("it does not begin with 'age1' or has another length; ssh and plugin recipients are not supported")
     except ValueError as error:
-        raise InvalidSpec(f"{recipient[:80]!r} is not an age recipient (age1...): {error}. Copy it from the output of age-keygen.") from error
+        raise InvalidSpec(f"{recipient[:80]!r} is not an age recipient (age1...): {error}. Copy it from age-keygen.") from error
+    if recipient != recipient.lower() or prefix != "age" or len(data) != 32:
+        raise InvalidSpec(f"{recipient[:80]!r} is not an age recipient (age1...): ssh keys and plugins are not supported. Use age-keygen.")
     return data
 
 
