@@ -1,0 +1,34 @@
+"""The operator, installed from the project's chart the way a user installs it."""
+
+from __future__ import annotations
+
+import subprocess
+
+from tests.cluster import progress, project_image
+from tests.cluster.cluster import Cluster
+from tests.cluster.errors import ClusterError
+from tests.cluster.layout import CHECKOUT
+
+NAME = "iot-backup-operator"
+NAMESPACE = "iot-backup-system"
+
+
+def install(cluster: Cluster, *values: str) -> None:
+    """Install or upgrade the chart with this checkout's image, and wait for it; values as for --set."""
+    chart = CHECKOUT / "charts" / NAME
+    if not (chart / "Chart.yaml").is_file():
+        raise ClusterError(f"{chart} holds no chart yet")
+    repository, _, tag = project_image.deliver(cluster).rpartition(":")
+    settings = (f"image.repository={repository}", f"image.tag={tag}", "image.pullPolicy=IfNotPresent", *values)
+    command = [
+        str(cluster.helm),
+        *("upgrade", NAME, str(chart), "--install", "--wait", "--timeout=120s"),
+        *(f"--kubeconfig={cluster.kubeconfig}", f"--namespace={NAMESPACE}", "--create-namespace"),
+        *(f"--set={setting}" for setting in settings),
+    ]
+    with progress.step(f"install {NAME}:{tag} into {NAMESPACE}"):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ClusterError(
+                f"helm: {done.stderr.strip()}\n{cluster.run('get', 'pods,events', '-n', NAMESPACE, check=False)}"
+            )
