@@ -1,0 +1,74 @@
+"""Cuts a plain stream into frames: one side fills buffers, threads compress them, the other side takes the frames in order."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from concurrent.futures import Future
+
+from iot_backup.worker.compression import FRAME_SIZE, FramePool
+from iot_backup.worker.flow import Channel, Flow
+
+
+class Frames:
+    """The plain side has one user, the stored side another. Memory is bounded by the number of buffers.
+
+    A writer that knows how much comes next may fill `view` from `pos` itself, if it calls `flush` when the buffer is full.
+    """
+
+    def __init__(self, flow: Flow, pool: FramePool, size: int = FRAME_SIZE, buffers: int = 5) -> None:
+        """`size`: plain bytes of a frame at most; `buffers` of that size are filled, compressed or waiting at any time."""
+        self._flow, self._pool = flow, pool
+        self.size = size
+        self._empty: Channel[bytearray] = Channel(flow)
+        for _ in range(buffers - 1):
+            self._empty.put(bytearray(size))
+        self._stored: Channel[tuple[Future[bytes], bytearray, int] | None] = Channel(flow, buffers)
+        self._buffer = bytearray(size)
+        self.view = memoryview(self._buffer)
+        self.pos = 0
+        self._flushed = 0
+        self._sizes = array("Q")
+
+    @property
+    def written(self) -> int:
+        """Plain bytes so far."""
+        return self._flushed + self.pos
+
+    def write(self, data: bytes) -> None:
+        """Append, over as many frames as it takes."""
+        done = 0
+        while done < len(data):
+            if self.pos == self.size:
+                self.flush()
+            count = min(len(data) - done, self.size - self.pos)
+            self.view[self.pos : self.pos + count] = data[done : done + count]
+            self.pos += count
+            done += count
+
+    def flush(self) -> None:
+        """End the frame here and begin the next. Raises what ended the pipeline."""
+        if not self.pos:
+            return
+        self._stored.put((self._pool.submit(self.view[: self.pos]), self._buffer, self.pos))
+        self._flushed += self.pos
+        self._buffer = self._empty.get()
+        self.view, self.pos = memoryview(self._buffer), 0
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        self.flush()
+        self._stored.put(None)
+
+    def stored(self) -> Iterator[bytes]:
+        """The frames' stored bytes, in order."""
+        while (item := self._stored.get()) is not None:
+            future, buffer, plain_size = item
+            frame = self._flow.wait(future)
+            self._empty.put(buffer)
+            self._sizes.extend((len(frame), plain_size))
+            yield frame
+
+    def table(self) -> Iterator[tuple[int, int]]:
+        """Stored and plain bytes of each frame taken so far."""
+        return zip(self._sizes[::2], self._sizes[1::2], strict=True)

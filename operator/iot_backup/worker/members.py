@@ -1,0 +1,174 @@
+"""Turns what the walk found into members of the archive and rows of the index.
+
+A file's header goes out before its content, so its size is promised before it is known to hold. What changes while it is read
+is read again once: in place where the member still lies in one buffer, as a second member of the same name where it does
+not (tar's last member of a name wins).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass, field
+
+from iot_backup.worker import tar
+from iot_backup.worker.contents import Copied, Files, copy
+from iot_backup.worker.frames import Frames
+from iot_backup.worker.index import FIFO, FILE, FOLDER, HARD_LINK, SUPERSEDED, SYMLINK, Row, member_line
+from iot_backup.worker.notes import CHANGED, SKIPPED, VANISHED, Notes
+from iot_backup.worker.walk import Found
+
+_TWICE_LIMIT = 64 << 20
+"""Bytes of a file up to which it is stored twice if it changed: a bigger one is likely to change again, and costs as much again."""
+
+
+@dataclass
+class Counts:
+    """What went into the archive."""
+
+    files: int = 0
+    hard_links: int = 0
+    folders: int = 0
+    """With the root."""
+    symlinks: int = 0
+    fifos: int = 0
+    source_bytes: int = 0
+    """Of files' contents."""
+
+    @property
+    def entries(self) -> int:
+        """Paths, the root included."""
+        return self.files + self.hard_links + self.folders + self.symlinks + self.fifos
+
+
+@dataclass
+class Members:
+    """Writes members and their rows, in the order they are added."""
+
+    archive: Frames
+    index: Frames
+    notes: Notes
+    files: Files = field(default_factory=Files)
+    counts: Counts = field(default_factory=Counts)
+    written: int = 0
+    """Members, first readings of changed files included."""
+    _linked: dict[tuple[int, int], tuple[bytes, int]] = field(default_factory=dict)
+    """First path, and names still to come, of each file with several names."""
+
+    def add(self, found: Found) -> None:
+        """One path of the source. Its own errors are noted; what is raised ends the pipeline."""
+        mode = found.stat.st_mode
+        if stat.S_ISREG(mode):
+            if found.stat.st_nlink == 1 or not self._hard_link(found):
+                self._file(found)
+        elif stat.S_ISDIR(mode):
+            self._without_content(found, FOLDER)
+            self.counts.folders += 1
+        elif stat.S_ISLNK(mode):
+            self._symlink(found)
+        elif stat.S_ISFIFO(mode):
+            self._without_content(found, FIFO)
+            self.counts.fifos += 1
+        else:
+            self.notes.add(SKIPPED, found.path, "a socket" if stat.S_ISSOCK(mode) else "a device")
+
+    def _symlink(self, found: Found) -> None:
+        try:
+            target = os.readlink(found.name, dir_fd=found.folder)
+        except OSError as error:
+            self.notes.refused(found.path, error)
+            return
+        self._without_content(found, SYMLINK, target)
+        self.counts.symlinks += 1
+
+    def _hard_link(self, found: Found) -> bool:
+        """Whether the file is in the archive under another name already, and now under this one, too."""
+        key = found.stat.st_dev, found.stat.st_ino
+        first, left = self._linked.get(key, (b"", 0))
+        if not first:
+            return False
+        if left > 1:
+            self._linked[key] = first, left - 1
+        else:
+            del self._linked[key]
+        self._without_content(found, HARD_LINK, first)
+        self.counts.hard_links += 1
+        return True
+
+    def _without_content(self, found: Found, kind: str, link: bytes = b"") -> None:
+        row = _row(found.path, kind, found.stat, self.archive.written, link)
+        self.archive.write(tar.header(row))
+        self._emit(row)
+
+    def _file(self, found: Found) -> None:
+        """A regular file: read once, or if it changes meanwhile, twice."""
+        promised = found.stat
+        for last in (False, True):
+            try:
+                descriptor = self.files.open(found.name, found.folder)
+            except OSError as error:
+                if error.errno == errno.ELOOP:  # a link took its place
+                    self.notes.add(VANISHED, found.path, "became something else when it should be read")
+                else:
+                    self.notes.refused(found.path, error)
+                return
+            try:
+                if last:
+                    promised = os.fstat(descriptor)
+                if not stat.S_ISREG(promised.st_mode):
+                    self.notes.add(VANISHED, found.path, "became something else when it should be read")
+                    return
+                if self._stored(found.path, descriptor, promised, last=last):
+                    return
+            finally:
+                os.close(descriptor)
+
+    def _stored(self, path: bytes, descriptor: int, promised: os.stat_result, *, last: bool) -> bool:
+        """Write the member as promised; False if the file changed meanwhile and shall be read again."""
+        archive, size = self.archive, promised.st_size
+        row = _row(path, FILE, promised, archive.written)
+        head = tar.header(row)
+        needed = len(head) + size + tar.padding(size)
+        in_place = needed <= archive.size
+        if in_place and needed > archive.size - archive.pos:
+            archive.flush()
+        before = archive.pos
+        archive.write(head)
+        copied = copy(archive, self.files, descriptor, size)
+        if not copied.trouble and _signature(os.fstat(descriptor)) != _signature(promised):
+            copied = Copied(copied.sha256, CHANGED, "changed while it was read")
+        if copied.trouble and not last and (in_place or size <= _TWICE_LIMIT):
+            if in_place:
+                archive.pos = before
+            else:
+                self._emit(row._replace(sha256=copied.sha256, state=SUPERSEDED))
+            return False
+        self._emit(Row(*row[:10], copied.sha256, b"", row.links, copied.trouble))
+        self._account(path, promised, copied)
+        return True
+
+    def _account(self, path: bytes, st: os.stat_result, copied: Copied) -> None:
+        if copied.trouble:
+            self.notes.add(copied.trouble, path, copied.reason)
+        if st.st_nlink > 1:
+            self._linked[st.st_dev, st.st_ino] = path, st.st_nlink - 1
+        self.counts.files += 1
+        self.counts.source_bytes += st.st_size
+
+    def _emit(self, row: Row) -> None:
+        self.index.write(member_line(row))
+        self.written += 1
+
+
+def _row(path: bytes, kind: str, st: os.stat_result, offset: int, link: bytes = b"") -> Row:
+    size = st.st_size if kind == FILE else 0
+    mode = st.st_mode & 0o7777
+    return Row(
+        path, kind, size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino, mode, st.st_uid, st.st_gid, offset, link=link, links=st.st_nlink
+    )
+
+
+def _signature(st: os.stat_result) -> tuple[int, int, int, int]:
+    """What moves when a file's content does."""
+    return st.st_ino, st.st_size, st.st_mtime_ns, st.st_ctime_ns

@@ -1,0 +1,137 @@
+"""The write pipeline: walk -> tar -> zstd frames -> sealed, hashed streams of archive and index, side by side.
+
+    walker thread        finds, reads and hashes files; fills the frames of archive and index
+    compression threads  (two)
+    calling thread       seals and hashes the archive, inside the iterator that the store consumes
+    index thread         the same for the index
+
+Memory does not grow with the source. The first error anywhere, or a stop, ends all of it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from iot_backup.crypto.container import Sealer
+from iot_backup.errors import Internal
+from iot_backup.worker import tar
+from iot_backup.worker.compression import FramePool
+from iot_backup.worker.contents import Files
+from iot_backup.worker.flow import Flow, Stop
+from iot_backup.worker.frames import Frames
+from iot_backup.worker.index import first_line, last_lines, note_line
+from iot_backup.worker.members import Counts, Members
+from iot_backup.worker.notes import DAMAGED, UNREADABLE, Noted, Notes
+from iot_backup.worker.sealing import SealedObject, Stored
+from iot_backup.worker.walk import Walk
+
+Sink = Callable[[Iterator[bytes]], None]
+"""Stores one object: iterates the chunks to their end, and returns when they are durable."""
+
+_INDEX_FRAME = 1 << 20
+"""Plain bytes: some 4000 rows."""
+_INDEX_BUFFERS = 3
+_INDEX_LEVEL = 3
+_COARSE_CLOCK = 5
+"""Linux's CLOCK_REALTIME_COARSE, which stamps inodes: the precise clock can be a tick ahead of it."""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where one object goes."""
+
+    sealer: Sealer
+    """A fresh one, from `crypto.container.sealer`."""
+    sink: Sink
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A whole backup, as the manifest needs it."""
+
+    archive: Stored
+    index: Stored
+    counts: Counts
+    notes: dict[str, Noted]
+    """By kind (`notes.NOTES`)."""
+    tar_size: int
+    """Bytes of the plain tar stream."""
+    root_uid: int
+    root_gid: int
+    snapshot_time_ns: int
+    """When the walk began, on the clock that stamps the files."""
+    running_postgresql: bool
+
+    @property
+    def partial(self) -> bool:
+        """Some content is missing from the archive."""
+        return bool(self.notes[UNREADABLE].count or self.notes[DAMAGED].count)
+
+
+def pack(source: int, archive: Destination, index: Destination, *, level: int | None, stop: Stop, files: Files | None = None) -> Packed:
+    """Back up the folder behind the descriptor `source`, which stays the caller's.
+
+    `level`: of zstd, None = frames are left as they are. The archive's sink runs on the calling thread, the index's on one of its
+    own, both at once. Raises what a sink raised, Cancelled, and AccessDenied or SourceUnavailable for the source's root; nothing
+    else of the source raises, it is in `notes`.
+    """
+    flow = Flow(stop)
+    snapshot_time_ns = time.clock_gettime_ns(_COARSE_CLOCK)
+    with FramePool(level) as pool, FramePool(_INDEX_LEVEL, threads=1) as index_pool:
+        archive_frames = Frames(flow, pool)
+        index_frames = Frames(flow, index_pool, _INDEX_FRAME, _INDEX_BUFFERS)
+        sealed_archive, sealed_index = SealedObject(archive_frames, archive.sealer), SealedObject(index_frames, index.sealer)
+        writer = _Writer(flow, source, archive_frames, index_frames, files or Files())
+        walker = flow.run("walk", lambda: writer.run(sealed_archive.complete))
+        indexer = flow.run("index", lambda: _store(sealed_index, index.sink))
+        try:
+            _store(sealed_archive, archive.sink)
+        except BaseException as error:  # noqa: BLE001 - join raises what came first: this, or its cause in another stage
+            flow.fail(error)
+        flow.join(walker, indexer)
+    root = os.fstat(source)
+    return Packed(
+        archive=sealed_archive.stored(),
+        index=sealed_index.stored(),
+        counts=writer.members.counts,
+        notes=writer.notes.noted,
+        tar_size=archive_frames.written,
+        root_uid=root.st_uid,
+        root_gid=root.st_gid,
+        snapshot_time_ns=snapshot_time_ns,
+        running_postgresql=writer.walk.running_postgresql,
+    )
+
+
+class _Writer:
+    """The plain side: the whole tar stream and the whole index."""
+
+    def __init__(self, flow: Flow, source: int, archive: Frames, index: Frames, files: Files) -> None:
+        self._flow, self._archive, self._index = flow, archive, index
+        self.notes = Notes(lambda note, path, reason: index.write(note_line(note, path, reason)))
+        self.walk = Walk(source, self.notes)
+        self.members = Members(archive, index, self.notes, files)
+
+    def run(self, archive_complete: threading.Event) -> None:
+        self._index.write(first_line())
+        for found in self.walk:
+            self._flow.check()
+            self.members.add(found)
+        self._archive.write(tar.END)
+        self._archive.close()
+        # The last frame's stored size is known only now.
+        self._flow.wait_for(archive_complete)
+        notes = sum(noted.count for noted in self.notes.noted.values())
+        for line in last_lines(self._archive.table(), members=self.members.written, notes=notes, tar_size=self._archive.written):
+            self._index.write(line)
+        self._index.close()
+
+
+def _store(sealed: SealedObject, sink: Sink) -> None:
+    sink(sealed.chunks())
+    if not sealed.complete.is_set():
+        raise Internal("a store took an object without reading it to its end; nothing was published. This is a defect: please report it.")
