@@ -1,0 +1,120 @@
+"""Which backup a RestoreJob brings back, and whether its target may be written: decided once, before anything is touched."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from iot_backup.api.restorejob import NewClaim, RestoreJob
+from iot_backup.core import identity
+from iot_backup.core.identity import Identity
+from iot_backup.core.pods import Trouble
+from iot_backup.core.templates import labels
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from iot_backup.api.backup import Backup
+    from iot_backup.api.backupjob import BackupJob
+    from iot_backup.core.admission import Surroundings
+    from iot_backup.core.conditions import Json
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def resolve(restore: RestoreJob, backups: Mapping[str, Backup], job: BackupJob | None) -> Json | Trouble:
+    """`status.resolved`: the chosen backup, or why there is none yet. Once it is set, it is never asked again."""
+    spec = restore.spec
+    if spec.storage_ref and spec.archive:
+        known = next((b for b in backups.values() if b.status.archive == spec.archive), None)
+        chosen = _of(known) if known else {}
+        return {**chosen, "storage": spec.storage_ref.name, "archive": spec.archive}
+    if spec.backup_ref:
+        return _named(spec.backup_ref.name, backups)
+    assert spec.backup_job_ref is not None, "a RestoreJob has one source (api/restorejob.py)"
+    return _latest(spec.backup_job_ref.name, list(backups.values()), job)
+
+
+def _named(name: str, backups: Mapping[str, Backup]) -> Json | Trouble:
+    backup = backups.get(name)
+    if backup is None:
+        return Trouble("BackupMissing", f"Backup {name} is not in this namespace; `kubectl get ibk` lists those that are")
+    if backup.status.archive is None or backup.status.storage_ref is None:
+        phase = backup.status.phase or "Pending"
+        reason = "BackupFailed" if phase in {"Failed", "Cancelled"} else "BackupNotCompleted"
+        return Trouble(reason, f"Backup {name} is {phase} and has no archive; restore another one")
+    return _of(backup)
+
+
+def _latest(job_name: str, backups: Sequence[Backup], job: BackupJob | None) -> Json | Trouble:
+    """The newest completed Backup of the job, by when its walk began."""
+    good = [
+        b
+        for b in backups
+        if b.spec.job_ref.name == job_name and b.status.phase == "Completed" and b.status.archive and b.status.storage_ref
+    ]
+    if not good:
+        reason = "NoBackup" if job or any(b.spec.job_ref.name == job_name for b in backups) else "BackupJobMissing"
+        return Trouble(reason, f"BackupJob {job_name} has no completed Backup in this namespace; nothing can be restored from it yet")
+    return _of(max(good, key=lambda b: (b.status.snapshot_time or _EPOCH, b.status.completion_time or _EPOCH, b.name)))
+
+
+def _of(backup: Backup) -> Json:
+    status = backup.status
+    snapshot = status.snapshot_time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if status.snapshot_time else None
+    fields = {
+        "storage": status.storage_ref.name if status.storage_ref else None,
+        "archive": status.archive,
+        "chain": status.chain,
+        "backup": backup.name,
+        "snapshotTime": snapshot,
+        "checksum": status.checksum,
+    }
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def check_target(restore: RestoreJob, around: Surroundings, *, ours: bool) -> Trouble | None:
+    """An existing target must be there and unused; a new one must not be there, unless this RestoreJob made it (`ours`)."""
+    target, name = restore.spec.target, restore.spec.target.claim
+    if target.new_claim:
+        if name in around.claims and not ours:
+            return Trouble(
+                "TargetExists",
+                f"PersistentVolumeClaim {name} is there already; give newClaim another name, or restore into it with claimName: {name}",
+            )
+        return None
+    if name not in around.claims:
+        return Trouble("TargetMissing", f"PersistentVolumeClaim {name} is not in this namespace; create it, or use target.newClaim")
+    users = identity.users_of(around.pods, name)
+    if users and not target.allow_in_use:
+        pods = ", ".join(sorted(p["metadata"]["name"] for p in users)[:5])
+        return Trouble(
+            "TargetInUse", f"claim {name} is mounted by {pods}; stop them, or set target.allowInUse: true to write under their eyes"
+        )
+    return None
+
+
+def owner(restore: RestoreJob, backup: Backup | None) -> Identity | None:
+    """Who writes into a new claim: the owner of the backup's root folder, with that group for the volume."""
+    if restore.spec.target.new_claim is None or backup is None or backup.status.source_owner is None:
+        return None
+    uid, gid = backup.status.source_owner.uid, backup.status.source_owner.gid
+    return Identity(fs_group=gid or None) if uid == 0 else Identity(uid, gid, fs_group=gid)
+
+
+def new_claim(restore: RestoreJob, wanted: NewClaim, annotation: str) -> Json:
+    """The claim to create. It has no owner: deleting the RestoreJob leaves the data. `annotation` names who made it."""
+    spec: Json = {"accessModes": list(wanted.access_modes), "resources": {"requests": {"storage": wanted.size}}}
+    if wanted.storage_class_name:
+        spec["storageClassName"] = wanted.storage_class_name
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {
+            "name": wanted.name,
+            "namespace": restore.namespace,
+            "labels": {k: v for k, v in labels("restore", RestoreJob.KIND, restore.name).items() if k != "app.kubernetes.io/component"},
+            "annotations": {annotation: restore.metadata.uid},
+        },
+        "spec": spec,
+    }
