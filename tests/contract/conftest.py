@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from iot_backup.storage.memory import MemoryStore
-from iot_backup.storage.store import Store
+from iot_backup.storage.s3 import S3Store
+from iot_backup.storage.s3_client import Location
 from iot_backup.storage.volume import VolumeStore
 from tests.minio.fixtures import minio, minio_binary
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from iot_backup.storage.store import Store
+    from tests.minio.server import Minio
 
 __all__ = ["minio", "minio_binary"]
 
@@ -18,11 +24,39 @@ ROOT = "backups/ns/plant-7/"
 GROUP = 65532
 
 
-@pytest.fixture(params=["memory", "volume"])
+def location(minio: Minio, bucket: str, **changes: Any) -> Location:
+    """How to reach a bucket of the test server."""
+    facts = {
+        "endpoint": minio.endpoint,
+        "path_style": True,
+        "access_key_id": minio.access_key,
+        "secret_access_key": minio.secret_key,
+        "ca": minio.ca,
+    }
+    return Location(bucket, **{**facts, **changes})
+
+
+KINDS = ["memory", "volume", "s3", "s3-unconditional"]
+
+
+@pytest.fixture(params=KINDS)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """An empty store of each implementation."""
-    build: dict[str, Callable[[], Store]] = {
-        "memory": MemoryStore,
-        "volume": lambda: VolumeStore(tmp_path, ROOT, claim="backups", group=GROUP),
-    }
-    return build[request.param]()
+    return _build(request, tmp_path)
+
+
+@pytest.fixture(params=KINDS[:3])
+def exclusive_store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """The same, without the one for servers on which the last writer wins."""
+    return _build(request, tmp_path)
+
+
+def _build(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    match request.param:
+        case "memory":
+            return MemoryStore()
+        case "volume":
+            return VolumeStore(tmp_path, ROOT, claim="backups", group=GROUP)
+        case kind:
+            server: Minio = request.getfixturevalue("minio")
+            return S3Store(location(server, server.bucket()), ROOT, conditional_writes=kind == "s3")

@@ -10,16 +10,17 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.cluster.certificates import Authority
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
     from mypy_boto3_s3 import S3Client
 
 START_TIMEOUT = 30.0
@@ -75,8 +76,8 @@ class Minio:
 
 
 def client(endpoint: str, access_key: str, secret_key: str, ca_file: Path) -> S3Client:
-    import boto3  # noqa: PLC0415 - 250 ms that tests without a server need not pay
-    from botocore.config import Config  # noqa: PLC0415
+    import boto3
+    from botocore.config import Config
 
     return boto3.client(
         "s3",

@@ -6,8 +6,11 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 FOLDER_MODE = 0o2770
 FILE_MODE = 0o660

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from iot_backup.errors import AlreadyExists, CorruptData, NotFound
 from iot_backup.storage import keys
 from iot_backup.storage.store import READ_LIMIT, Chunk, ObjectInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 STREAM_CHUNK = 1 << 20
 """Bytes."""

@@ -9,10 +9,12 @@ reports a write as done that the store did not confirm. It never overwrites.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
 
 Chunk = bytes | bytearray | memoryview
 """What streams are made of; a consumer that keeps one beyond the next step copies it."""

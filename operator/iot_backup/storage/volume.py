@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from iot_backup.errors import AlreadyExists, CorruptData, StorageUnavailable
 from iot_backup.storage import folders, keys
 from iot_backup.storage.store import READ_LIMIT, Chunk, ObjectInfo
 from iot_backup.storage.volume_errors import DENIED, NO_LINKS, Place, explain, no_links
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 STREAM_CHUNK = 4 << 20
 """Bytes read at once; the page cache reads ahead by itself."""
