@@ -34,6 +34,7 @@ def main() -> None:
     if sys.stdin.readline() != "go\n":
         sys.exit("the starter ended before the namespaces were wired")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.chdir("/")
     for command in plan["setup"]:
         _run(command)
     for name, value in plan["sysctls"].items():

@@ -48,27 +48,43 @@ def start(layout: Layout) -> FirstProcess:
     for hierarchy in _hierarchies():
         (hierarchy / layout.cgroup[1:]).mkdir(exist_ok=True)  # the kubelet wants its root to exist
     log = layout.logs / "first-process.log"
-    with log.open("wb") as output:
-        unshare = subprocess.Popen(
-            ["unshare", "--net", "--mount", "--pid", "--fork", sys.executable, FIRST_PROCESS, layout.state / "plan.json"],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            cwd="/",
-        )
-    assert unshare.stdin is not None
-    try:
-        pid = _child(unshare)
-        first = FirstProcess(pid, _started(pid) or "")
-        (layout.state / "first-process.json").write_text(json.dumps(vars(first)))
-        _wire(layout, pid)
-        with unshare.stdin as pipe:
+    unshare, go = _spawn(
+        ["unshare", "--net", "--mount", "--pid", "--fork", sys.executable, str(FIRST_PROCESS), str(layout.state / "plan.json")],
+        log,
+    )
+    with os.fdopen(go, "wb", buffering=0) as pipe:
+        try:
+            pid = _child(unshare)
+            first = FirstProcess(pid, _started(pid) or "")
+            (layout.state / "first-process.json").write_text(json.dumps(vars(first)))
+            _wire(layout, pid)
             pipe.write(b"go\n")
-    except (ClusterError, OSError) as error:
-        unshare.kill()
-        raise ClusterError(f"cannot make the cluster's namespaces: {error}\n{log.read_text()}") from error
+        except (ClusterError, OSError) as error:
+            # Without the word on the pipe the first process ends by itself.
+            raise ClusterError(f"cannot make the cluster's namespaces: {error}\n{log.read_text()}") from error
     return first
+
+
+def _spawn(command: Sequence[str], log: Path) -> tuple[int, int]:
+    """Start a process that outlives this one; return its pid and the writing end of its standard input.
+
+    Not with subprocess, which warns of processes that nobody waits for.
+    """
+    reading, writing = os.pipe()
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    pid = os.posix_spawnp(
+        command[0],
+        command,
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, reading, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+    os.close(reading)
+    return pid, writing
 
 
 def find(state: Path) -> FirstProcess | None:
@@ -117,11 +133,11 @@ def leftovers(identity: str) -> list[str]:
     return found
 
 
-def _child(unshare: subprocess.Popen[bytes]) -> int:
-    children = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children")
+def _child(unshare: int) -> int:
+    children = Path(f"/proc/{unshare}/task/{unshare}/children")
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        if unshare.poll() is not None:
+        if _started(unshare) is None:
             raise ClusterError("unshare ended at once; are you root, with CAP_SYS_ADMIN?")
         if pids := children.read_text().split():
             return int(pids[0])

@@ -60,6 +60,8 @@ def write_archive(target: Path, name: str, layer: Path, runtime: Runtime) -> Non
             "os": "linux",
             "config": runtime.as_dict(),
             "rootfs": {"type": "layers", "diff_ids": [digest]},
+            # buildah counts layers by it.
+            "history": [{"created_by": "tests.cluster"}],
         }
     )
     manifest = _json(
