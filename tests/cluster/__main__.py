@@ -6,13 +6,18 @@ import argparse
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
-from tests.cluster import bootstrap, namespaces, packages, progress, tools
+from tests.cluster import bootstrap, chart, namespaces, packages, progress, project_image, tools
 from tests.cluster import cluster as clusters
 from tests.cluster import layout as layouts
 from tests.cluster.errors import ClusterError
-from tests.cluster.layout import Layout
 from tests.cluster.lifecycle import start, stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tests.cluster.layout import Layout
 
 TAIL = 20
 
@@ -30,12 +35,8 @@ def main() -> int:
     verbs.add_parser("install", help="up, image, and the Helm chart")
     verbs.add_parser("status", help="show addresses, credentials and files of the cluster")
     verbs.add_parser("env", help="print what to eval for kubectl")
-    verbs.add_parser("exec", help="run a command in the cluster's namespaces").add_argument(
-        "command", nargs=argparse.REMAINDER
-    )
-    verbs.add_parser("logs", help="show the ends of the components' logs").add_argument(
-        "components", nargs="*", metavar="COMPONENT"
-    )
+    verbs.add_parser("exec", help="run a command in the cluster's namespaces").add_argument("command", nargs=argparse.REMAINDER)
+    verbs.add_parser("logs", help="show the ends of the components' logs").add_argument("components", nargs="*", metavar="COMPONENT")
     verbs.add_parser("down", help="take the cluster away")
     verbs.add_parser("leftovers", help="list what is on this machine of the cluster")
     arguments = parser.parse_args()
@@ -49,37 +50,37 @@ def main() -> int:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out one verb and return the exit status."""
     match arguments.verb:
-        case "packages":
-            packages.install()
         case "tools":
             for name in arguments.names:
                 print(tools.binary(name))
-        case "up":
-            start()
-            print(status())
-        case "image":
-            from tests.cluster import project_image
-
-            print(project_image.deliver(start()))
-        case "install":
-            from tests.cluster import chart
-
-            chart.install(start())
-        case "status":
-            print(status())
-        case "env":
-            print(f"export KUBECONFIG={_running().kubeconfig}")
-            print(f"export PATH={tools.binary('kubectl').parent}:$PATH")
         case "exec":
             return execute(arguments.command)
         case "logs":
             logs(arguments.components)
-        case "down":
-            stop()
         case "leftovers":
-            found = namespaces.leftovers(layouts.identity())
-            print("\n".join(found) or "nothing")
+            print("\n".join(namespaces.leftovers(layouts.identity())) or "nothing")
+        case verb:
+            PLAIN_VERBS[verb]()
     return 0
+
+
+def up() -> None:
+    """Start the cluster and say how to use it."""
+    cluster = start()
+    print(f"  KUBECONFIG         {cluster.kubeconfig}" if cluster.external else status())
+
+
+def environment() -> None:
+    """Print what a shell can eval."""
+    print(f"export KUBECONFIG={_running().kubeconfig}")
+    print(f"export PATH={tools.binary('kubectl').parent}:$PATH")
+
+
+def install() -> None:
+    """Start everything and say how to use it."""
+    cluster = start()
+    chart.install(cluster)
+    print(f"  KUBECONFIG         {cluster.kubeconfig}" if cluster.external else status())
 
 
 def status() -> str:
@@ -135,6 +136,16 @@ def _running() -> Layout:
         raise ClusterError("the cluster does not run; start it with `python -m tests.cluster up`")
     return found
 
+
+PLAIN_VERBS: Mapping[str, Callable[[], None]] = {
+    "down": stop,
+    "env": environment,
+    "image": lambda: print(project_image.deliver(start())),
+    "install": install,
+    "packages": packages.install,
+    "status": lambda: print(status()),
+    "up": up,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,15 +7,14 @@ import fcntl
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+from tests.cluster import cluster as clusters
 from tests.cluster import (
     credentials,
     images,
-    layout as layouts,
     manifests,
     minio,
     namespaces,
@@ -25,13 +24,20 @@ from tests.cluster import (
     s3,
     tools,
 )
-from tests.cluster import cluster as clusters
+from tests.cluster import (
+    layout as layouts,
+)
 from tests.cluster.certificates import Pair
 from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
 from tests.cluster.layout import NODE, Layout
-from tests.cluster.namespaces import FirstProcess
 from tests.cluster.waiting import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.cluster.namespaces import FirstProcess
 
 BARE_IMAGES = (images.PAUSE, images.COREDNS)
 STORE_IMAGES = (images.MINIO, images.TOOLBOX)
@@ -164,14 +170,10 @@ def _apply(layout: Layout, watch: Watch, kubectl: str, *, store: bool) -> None:
         pair = Pair((pki / "minio.crt").read_bytes(), (pki / "minio.key").read_bytes())
         documents.append(minio.manifest(images.MINIO, (layout.state / "minio-ca.pem").read_bytes(), pair))
     with progress.step("storage classes, DNS" + (", MinIO" if store else "")):
-        _kubectl(
-            layout, watch, kubectl, "apply", "--server-side", "--filename=-", given="\n---\n".join(documents)
-        )
+        _kubectl(layout, watch, kubectl, "apply", "--server-side", "--filename=-", given="\n---\n".join(documents))
 
 
-def _rollout(
-    layout: Layout, watch: Watch, kubectl: str, namespace: str, deployment: str, imported: Future[None]
-) -> None:
+def _rollout(layout: Layout, watch: Watch, kubectl: str, namespace: str, deployment: str, imported: Future[None]) -> None:
     if imported.done():
         imported.result()  # its failure says more than a deployment that does not come up
     arguments = ("rollout", "status", f"deployment/{deployment}", f"--namespace={namespace}", "--timeout=120s")
@@ -206,9 +208,7 @@ def _complete(layout: Layout) -> bool:
 
 def _require_root() -> None:
     if os.geteuid() != 0:
-        raise ClusterError(
-            "namespaces and containers need root: run as root, or set KUBECONFIG to a cluster of your own"
-        )
+        raise ClusterError("namespaces and containers need root: run as root, or set KUBECONFIG to a cluster of your own")
 
 
 @contextmanager

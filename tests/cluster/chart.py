@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from typing import TYPE_CHECKING
 
 from tests.cluster import progress, project_image
-from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
 from tests.cluster.layout import CHECKOUT
+
+if TYPE_CHECKING:
+    from tests.cluster.cluster import Cluster
 
 NAME = "iot-backup-operator"
 NAMESPACE = "iot-backup-system"
@@ -29,6 +32,4 @@ def install(cluster: Cluster, *values: str) -> None:
     with progress.step(f"install {NAME}:{tag} into {NAMESPACE}"):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise ClusterError(
-                f"helm: {done.stderr.strip()}\n{cluster.run('get', 'pods,events', '-n', NAMESPACE, check=False)}"
-            )
+            raise ClusterError(f"helm: {done.stderr.strip()}\n{cluster.run('get', 'pods,events', '-n', NAMESPACE, check=False)}")

@@ -11,7 +11,7 @@ from tests.cluster import tools
 from tests.cluster.errors import ClusterError
 
 MINIO_USER = "minio-test"
-MINIO_PASSWORD = "minio-test-secret"  # noqa: S105 -- of a store that only tests can reach
+MINIO_PASSWORD = "minio-test-secret"
 MINIO_BUCKET = "iot-backups"
 MINIO_NODE_PORT = 30900
 MINIO_ENDPOINT = "https://minio.minio.svc:9000"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.cluster.certificates import Authority, Pair, signing_key
 from tests.cluster.layout import NODE, Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 CLIENTS: Mapping[str, tuple[str, Sequence[str]]] = {
     "admin": ("admin", ["system:masters"]),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.cluster import cache, credentials, minio, progress, s3
 from tests.cluster import cluster as clusters
 from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 IMAGES = {
     "IOT_BACKUP_MINIO_IMAGE": "a MinIO server image",

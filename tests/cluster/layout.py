@@ -10,12 +10,15 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.cluster.errors import ClusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DATA = Path("/var/lib/iot-backup-cluster")
@@ -124,21 +127,16 @@ def cgroup_of(identity: str) -> str:
 
 def choose_slot(identity: str, addresses: Collection[IPv4Address]) -> int:
     """Return the first slot, from the identity's own on, whose wire none of the host's addresses is on."""
-    first = int(identity, 16) % SLOTS
+    first: int = int(identity, 16) % SLOTS
     for slot in (*range(first, SLOTS), *range(first)):
         if not any(address in _wire(slot) for address in addresses):
             return slot
-    raise ClusterError(
-        f"all {SLOTS} address slots are taken; `ip -brief address` shows by whom: end clusters no longer used"
-    )
+    raise ClusterError(f"all {SLOTS} address slots are taken; `ip -brief address` shows by whom: end clusters no longer used")
 
 
 def host_addresses(*, but: str) -> list[IPv4Address]:
     """Return the host's IPv4 addresses, without those of one interface."""
     shown = subprocess.run(["ip", "-json", "-4", "address"], capture_output=True, text=True, check=True).stdout
     return [
-        IPv4Address(address["local"])
-        for link in json.loads(shown)
-        if link.get("ifname") != but
-        for address in link.get("addr_info", [])
+        IPv4Address(address["local"]) for link in json.loads(shown) if link.get("ifname") != but for address in link.get("addr_info", [])
     ]

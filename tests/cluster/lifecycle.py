@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.cluster import bootstrap, external
 from tests.cluster import layout as layouts
-from tests.cluster.cluster import Cluster
+
+if TYPE_CHECKING:
+    from tests.cluster.cluster import Cluster
 
 
 def start(*, store: bool = True) -> Cluster:

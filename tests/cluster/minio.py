@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+from typing import TYPE_CHECKING
 
 from tests.cluster import cluster as clusters
 from tests.cluster import manifests
-from tests.cluster.certificates import Pair
+
+if TYPE_CHECKING:
+    from tests.cluster.certificates import Pair
 
 
 def manifest(image: str, ca: bytes, pair: Pair) -> str:

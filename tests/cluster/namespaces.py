@@ -14,14 +14,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.cluster import layout as layouts
 from tests.cluster.errors import ClusterError
-from tests.cluster.layout import Layout
 from tests.cluster.plan import CGROUPS, OWN_CGROUPS, WIRE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tests.cluster.layout import Layout
 
 FIRST_PROCESS = Path(__file__).with_name("first_process.py")
 PATIENCE = 20.0
@@ -43,8 +47,8 @@ class FirstProcess:
 
 def start(layout: Layout) -> FirstProcess:
     """Make namespaces and wire, and let the first process carry out `plan.json`."""
-    for hierarchy in OWN_CGROUPS:
-        (CGROUPS / hierarchy / layout.cgroup[1:] / "system").mkdir(parents=True, exist_ok=True)
+    for name in OWN_CGROUPS:
+        (CGROUPS / name / layout.cgroup[1:] / "system").mkdir(parents=True, exist_ok=True)
     for hierarchy in _hierarchies():
         (hierarchy / layout.cgroup[1:]).mkdir(exist_ok=True)  # the kubelet wants its root to exist
     log = layout.logs / "first-process.log"
@@ -65,7 +69,7 @@ def start(layout: Layout) -> FirstProcess:
     return first
 
 
-def _spawn(command: Sequence[str], log: Path) -> tuple[int, int]:
+def _spawn(command: list[str], log: Path) -> tuple[int, int]:
     """Start a process that outlives this one; return its pid and the writing end of its standard input.
 
     Not with subprocess, which warns of processes that nobody waits for.

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import configparser
 import os
-from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 INSIDE = "/run/iot-backup-build"
 """Where the build sees what is mounted."""

@@ -29,9 +29,7 @@ def install() -> None:
             check=True,
         ).stdout
     except FileNotFoundError:
-        raise ClusterError(
-            "the cluster harness runs on Debian 12; elsewhere set KUBECONFIG to a cluster of your own"
-        ) from None
+        raise ClusterError("the cluster harness runs on Debian 12; elsewhere set KUBECONFIG to a cluster of your own") from None
     absent = missing(PACKAGES.read_text().split(), status)
     if not absent:
         return

@@ -6,14 +6,18 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.cluster import bootstrap, cache, external, images, namespaces, package_index, progress
 from tests.cluster import layout as layouts
-from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
 from tests.cluster.layout import CHECKOUT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cluster.cluster import Cluster
 
 REPOSITORY = "localhost/iot-backup-operator"
 INPUTS = ("Dockerfile", "pyproject.toml", "requirements/build.txt", "requirements/runtime.txt")

@@ -8,10 +8,13 @@ import ssl
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tests.cluster.errors import ClusterError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 REGION = "us-east-1"
 EMPTY = hashlib.sha256(b"").hexdigest()
@@ -35,15 +38,13 @@ def create_bucket(endpoint: str, ca: Path, user: str, password: str, bucket: str
             raise ClusterError(f"cannot create bucket {bucket} at {endpoint}: {error.code} {answer}") from error
 
 
-def signed_headers(
-    method: str, endpoint: str, path: str, user: str, password: str, now: datetime
-) -> dict[str, str]:
+def signed_headers(method: str, endpoint: str, path: str, user: str, password: str, now: datetime) -> dict[str, str]:
     """Return the headers of a request without a body or a query."""
     stamp, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")
     headers = {"host": urlsplit(endpoint).netloc, "x-amz-content-sha256": EMPTY, "x-amz-date": stamp}
     names = ";".join(headers)
     lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
-    canonical = "\n".join([method, path, "", lines, names, EMPTY])
+    canonical = f"{method}\n{path}\n\n{lines}\n{names}\n{EMPTY}"
     scope = f"{day}/{REGION}/s3/aws4_request"
     text = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
     key = f"AWS4{password}".encode()

@@ -6,15 +6,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from ipaddress import IPv4Address
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.cluster import Cluster, bootstrap, images, layout, namespaces, oci, package_index, packages, plan, start
 from tests.cluster import cluster as clusters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 SECOND = "0badc0de"
 """Identity of the cluster that comes and goes beside the one all tests share."""
@@ -145,9 +147,7 @@ def job(namespace: str, script: str, claims: tuple[str, ...] = (), **security: A
 def finish(cluster: Cluster, namespace: str, seconds: int = 60) -> dict[str, Any]:
     """Wait for the Job's pod to end and return the container's termination state."""
     # A Job has conditions once it ended, well or not.
-    cluster.run(
-        "wait", "job/job", f"--namespace={namespace}", "--for=jsonpath={.status.conditions}", f"--timeout={seconds}s"
-    )
+    cluster.run("wait", "job/job", f"--namespace={namespace}", "--for=jsonpath={.status.conditions}", f"--timeout={seconds}s")
     pods = json.loads(cluster.run("get", "pods", f"--namespace={namespace}", "--output=json"))["items"]
     return dict(pods[0]["status"]["containerStatuses"][0]["state"]["terminated"])
 
@@ -205,9 +205,9 @@ def test_a_deleted_claim_leaves_no_volume(cluster: Cluster, namespace: str) -> N
 def test_the_store_answers_pods_by_its_service_name(cluster: Cluster, namespace: str) -> None:
     """DNS, the Service's address and TLS with the store's CA, as a worker uses them."""
     ca = cluster.minio_ca.read_text()
-    script = f"curl --silent --show-error --max-time 10 --cacert <(echo '{ca}') -o /dev/null " + (
-        f"-w '%{{http_code}}' {clusters.MINIO_ENDPOINT}/minio/health/live > /dev/termination-log"
-    )
+    health = f"{clusters.MINIO_ENDPOINT}/minio/health/live"
+    curl = "curl --silent --show-error --max-time 10 --output /dev/null --write-out '%{http_code}'"
+    script = f"{curl} --cacert <(echo '{ca}') {health} > /dev/termination-log"
     apply(cluster, job(namespace, script))
     assert finish(cluster, namespace)["message"] == "200"
 
@@ -237,7 +237,7 @@ def test_no_pod_reaches_the_rest_of_the_world(cluster: Cluster, namespace: str) 
         pytest.skip("isolation is the harness's own promise")
     found = bootstrap.find(layout.identity())
     assert found is not None
-    script = f"for ip in 192.0.2.1 {found.host_ip}; do ! timeout 1 bash -c \"echo > /dev/tcp/$ip/22\"; done"
+    script = f'for ip in 192.0.2.1 {found.host_ip}; do ! timeout 1 bash -c "echo > /dev/tcp/$ip/22"; done'
     apply(cluster, job(namespace, script))
     assert finish(cluster, namespace)["exitCode"] == 0
 

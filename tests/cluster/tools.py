@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.cluster import cache, progress
 from tests.cluster.errors import ClusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 GO_MODULE = Path(__file__).parent / "go"
 KUBERNETES_VERSION = "1.35.4"

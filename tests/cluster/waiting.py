@@ -8,12 +8,16 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.cluster import namespaces
 from tests.cluster.errors import ClusterError
-from tests.cluster.layout import Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from tests.cluster.layout import Layout
 
 LOOK_EVERY = 0.05
 LOG_LINES = 15
@@ -32,10 +36,7 @@ class Watch:
         while not met():
             self.check_deaths()
             if time.monotonic() > deadline:
-                raise ClusterError(
-                    f"{what}: not after {seconds:.0f} s; see `python -m tests.cluster logs`, "
-                    "then `down` and `up` again"
-                )
+                raise ClusterError(f"{what}: not after {seconds:.0f} s; see `python -m tests.cluster logs`, then `down` and `up` again")
             time.sleep(LOOK_EVERY)
 
     def command(self, what: str, command: Sequence[str | Path], seconds: float = 60, given: str = "") -> None:
@@ -82,9 +83,7 @@ class Watch:
     def api_ready(self) -> bool:
         """Tell whether the API server says that it is ready."""
         trust = ssl.create_default_context(cafile=str(self._layout.state / "pki/ca.crt"))
-        direct = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust)
-        )
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust))
         try:
             with direct.open(f"{self._layout.api_url}/readyz", timeout=2) as answer:
                 return bool(answer.status == 200)
