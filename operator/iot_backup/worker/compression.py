@@ -30,6 +30,7 @@ class PlainSource(Protocol):
     """What decompression pulls from."""
 
     def read(self, size: int = -1, /) -> bytes: ...
+    def readinto(self, buffer: bytearray | memoryview, /) -> int: ...
 
 
 class FramePool:

@@ -1,0 +1,119 @@
+"""Reads an index back, strictly: what is not a whole, well-formed index of a known version is CorruptData."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from iot_backup.errors import CorruptData
+from iot_backup.worker.index import FILE, FORMAT, HARD_LINK, KINDS, ROOT, STATES, SYMLINK, VERSION, Row
+
+_MAX_LINE = 4 << 20
+"""Bytes: the deepest path we write, six characters a byte, twice, is well below it."""
+_BUFFER = 256 << 10
+_MAX_ID = 0xFFFFFFFF
+_UNSAFE = re.compile(rb"(?:^|/)\.{0,2}(?:/|$)|\0")
+"""An empty, `.` or `..` component, a slash at either end, a NUL."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class IndexReader:
+    """One pass over an index. Until it ended without an error, what it gave may be part of a cut index."""
+
+    def __init__(self, plain: io.RawIOBase) -> None:
+        self._lines = io.BufferedReader(plain, _BUFFER)
+        self.members = 0
+        self.notes: dict[str, int] = {}
+        """How many of each kind."""
+        self._frames = 0
+        self.tar_size = 0
+        """Bytes of the tar stream; known at the end."""
+
+    def __iter__(self) -> Iterator[Row]:
+        first = self._line()
+        if first.get("format") != FORMAT:
+            raise CorruptData("the index is no index: its first line is another one")
+        if first.get("version") != VERSION:
+            raise CorruptData(
+                f"the index has version {first.get('version')!r}, this release reads {VERSION}: use the release that wrote it"
+            )
+        while "end" not in (line := self._line()):
+            if "path" in line and "kind" in line:
+                self.members += 1
+                yield _row(line)
+            elif "note" in line:
+                note = str(line["note"])
+                self.notes[note] = self.notes.get(note, 0) + 1
+            elif "frames" in line:
+                self._frames += len(line["frames"]["sizes"])
+        self._check_end(line["end"])
+
+    def _line(self) -> dict[str, Any]:
+        text = self._lines.readline(_MAX_LINE)
+        if not text.endswith(b"\n"):
+            raise CorruptData("the index ends in the middle: it was cut off")
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise CorruptData("the index holds a line that is no JSON: it was damaged or replaced") from error
+        if not isinstance(value, dict):
+            raise CorruptData("the index holds a line that is no object: it was damaged or replaced")
+        return value
+
+    def _check_end(self, end: dict[str, Any]) -> None:
+        counted = {"members": self.members, "notes": sum(self.notes.values()), "frames": self._frames}
+        if any(end.get(key) != count for key, count in counted.items()) or type(end.get("tar_size")) is not int:
+            raise CorruptData(f"the index says at its end that it holds {end}, and holds {counted}: lines are missing or doubled")
+        if self._lines.read(1):
+            raise CorruptData("the index goes on behind its end: it was changed")
+        self.tar_size = end["tar_size"]
+
+
+def _row(line: dict[str, Any]) -> Row:
+    try:
+        row = Row(
+            _name(line["path"]),
+            line["kind"],
+            line["size"],
+            line["mtime_ns"],
+            line["ctime_ns"],
+            line["inode"],
+            line["mode"],
+            line["uid"],
+            line["gid"],
+            line["offset"],
+            line.get("sha256", ""),
+            _name(line.get("link", "")),
+            line.get("links", 1),
+            line.get("state", ""),
+        )
+        sound = _is_sound(row)
+    except (KeyError, TypeError, AttributeError, UnicodeEncodeError) as error:
+        raise CorruptData("the index holds a malformed member: it was damaged or replaced") from error
+    if not sound:
+        raise CorruptData(f"the index holds a malformed member ({row.path!r}): it was damaged or replaced")
+    if _UNSAFE.search(row.path) and row.path != ROOT:
+        raise CorruptData(f"the index holds the path {row.path!r}, which leads out of its folder: nothing of ours writes that")
+    return row
+
+
+def _is_sound(row: Row) -> bool:
+    numbers = row[2:10]
+    if {*map(type, numbers), type(row.links)} != {int} or row.kind not in KINDS or row.state not in STATES:
+        return False
+    if not (0 <= row.mode <= 0o7777 and 0 <= row.uid < _MAX_ID and 0 <= row.gid < _MAX_ID and row.size >= 0 and row.links >= 1):
+        return False
+    if row.kind == FILE:
+        return _SHA256.fullmatch(row.sha256) is not None and not row.link
+    if row.size or row.state:
+        return False
+    if row.kind in (SYMLINK, HARD_LINK):
+        return bool(row.link) and b"\0" not in row.link
+    return not row.link
+
+
+def _name(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

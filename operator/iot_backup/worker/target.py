@@ -1,0 +1,133 @@
+"""The folder a restore writes to: every step is relative to a held descriptor, and no link in it is ever followed."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import re
+import secrets
+import shutil
+import stat
+from contextlib import suppress
+
+from iot_backup.errors import AccessDenied, IotBackupError, SourceUnavailable, TargetFull
+from iot_backup.worker.notes import printable
+from iot_backup.worker.walk import LISTED
+
+_TEMPORARY = ".iot-backup-restore-{}.partial"
+_LEFT_OVER = re.compile(r"\.iot-backup-restore-[0-9a-f]{16}\.partial")
+_NOT_A_FOLDER = (errno.ENOTDIR, errno.ELOOP)
+_PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class Target:
+    """Opens and makes folders, puts finished paths in their place, and flushes it all at the end."""
+
+    def __init__(self, root: int) -> None:
+        """`root`: descriptor of a folder, which stays the caller's."""
+        self.root = root
+        self.temporary = _TEMPORARY.format(secrets.token_hex(8)).encode()
+        """The one name under which anything is made before it takes its place."""
+        self._file_systems = {os.fstat(root).st_dev: os.dup(root)}
+        self._libc = ctypes.CDLL(None, use_errno=True)
+
+    def enter(self, folder: int, name: bytes) -> int:
+        """A descriptor of the folder `name`, made if there is none; anything else of that name goes."""
+        try:
+            os.mkdir(name, 0o700, dir_fd=folder)
+        except FileExistsError:
+            return self._enter_existing(folder, name)
+        return os.open(name, LISTED, dir_fd=folder)
+
+    def prepare(self, folder: int) -> None:
+        """Make a folder that was there before writable for us, and remove what an interrupted restore left in it."""
+        found = os.fstat(folder)
+        if found.st_dev not in self._file_systems:
+            self._file_systems[found.st_dev] = os.dup(folder)
+        if found.st_mode & 0o700 != 0o700 and found.st_uid == os.geteuid():
+            os.fchmod(folder, stat.S_IMODE(found.st_mode) | 0o700)
+        with os.scandir(folder) as entries:
+            left_over = [entry.name for entry in entries if _LEFT_OVER.fullmatch(entry.name)]
+        for name in left_over:
+            os.unlink(name, dir_fd=folder)
+
+    def place(self, folder: int, name: bytes) -> None:
+        """Move the temporary path to its name; a folder of that name goes, with all that is in it."""
+        try:
+            os.rename(self.temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except IsADirectoryError:
+            shutil.rmtree(name, dir_fd=folder)
+            os.rename(self.temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+    def discard(self, folder: int) -> None:
+        """Remove the temporary path, if there is one."""
+        with suppress(FileNotFoundError):
+            os.unlink(self.temporary, dir_fd=folder)
+
+    def opened(self, path: bytes) -> int:
+        """A new descriptor of the folder `path` below the root, which exists; b"" is the root."""
+        current = os.dup(self.root)
+        for name in path.split(b"/") if path else ():
+            try:
+                inner = os.open(name, LISTED, dir_fd=current)
+            finally:
+                os.close(current)
+            current = inner
+        return current
+
+    def flush(self) -> None:
+        """Return when everything is on disk. One call a file system: fsync of each of many small files takes far longer."""
+        for descriptor in self._file_systems.values():
+            if self._libc.syncfs(descriptor):
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number))
+
+    def close(self) -> None:
+        for descriptor in self._file_systems.values():
+            os.close(descriptor)
+        self._file_systems.clear()
+
+    def _enter_existing(self, folder: int, name: bytes) -> int:
+        try:
+            inner = os.open(name, LISTED, dir_fd=folder)
+        except PermissionError:
+            inner = self._enter_closed(folder, name)
+        except OSError as error:
+            if error.errno not in _NOT_A_FOLDER:
+                raise
+            os.unlink(name, dir_fd=folder)
+            os.mkdir(name, 0o700, dir_fd=folder)
+            return os.open(name, LISTED, dir_fd=folder)
+        try:
+            self.prepare(inner)
+        except BaseException:
+            os.close(inner)
+            raise
+        return inner
+
+    @staticmethod
+    def _enter_closed(folder: int, name: bytes) -> int:
+        """A folder of ours that its mode keeps even us out of."""
+        path = os.open(name, _PATH_ONLY, dir_fd=folder)
+        try:
+            # fchmod refuses such a descriptor; its name in /proc leads to that very folder, never through a link.
+            os.chmod(f"/proc/self/fd/{path}", stat.S_IMODE(os.fstat(path).st_mode) | 0o700)
+            return os.open(name, LISTED, dir_fd=folder)
+        finally:
+            os.close(path)
+
+
+def target_error(error: OSError, path: bytes) -> IotBackupError:
+    """What a failed call on the target means for the person who asked for the restore."""
+    what, why = printable(path), error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return TargetFull(f"no room is left in the target at {what!r}: {why}. Give it more room and run the restore again.")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return AccessDenied(
+            f"the target refuses user {os.geteuid()} at {what!r}: {why}. "
+            "Set worker.securityContext.runAsUser to the user its files belong to, or worker.identity: Root."
+        )
+    return SourceUnavailable(
+        f"the target cannot be written at {what!r}: {why}. Files restored so far are whole; the restore can be run again."
+    )
