@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +71,7 @@ def cron_job(job: BackupJob, slot: Slot, plan: Plan, workload: Identity | None) 
     }
 
 
-def remembered(cron_jobs: list[Mapping[str, Any]]) -> Identity | None:
+def remembered(cron_jobs: Sequence[Mapping[str, Any]]) -> Identity | None:
     """The workload's identity as an earlier CronJob of the job noted it."""
     for body in cron_jobs:
         text = (body["metadata"].get("annotations") or {}).get(WORKLOAD_IDENTITY)
