@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 BARE_IMAGES = (images.PAUSE, images.COREDNS)
 STORE_IMAGES = (images.MINIO, images.TOOLBOX)
-SUBDIRECTORIES = ("etc/cni", "logs", "run", "var-log", "volumes", "kubelet", "kubelet-plugins")
+SUBDIRECTORIES = ("containerd", "etc/cni", "logs", "run", "var-log", "volumes", "kubelet", "kubelet-plugins")
 
 
 def up(identity: str, *, store: bool = True) -> Cluster:

@@ -127,8 +127,9 @@ def cgroup_of(identity: str) -> str:
 
 def choose_slot(identity: str, addresses: Collection[IPv4Address]) -> int:
     """Return the first slot, from the identity's own on, whose wire none of the host's addresses is on."""
-    first: int = int(identity, 16) % SLOTS
-    for slot in (*range(first, SLOTS), *range(first)):
+    first = int(identity, 16)
+    for step in range(SLOTS):
+        slot: int = (first + step) % SLOTS
         if not any(address in _wire(slot) for address in addresses):
             return slot
     raise ClusterError(f"all {SLOTS} address slots are taken; `ip -brief address` shows by whom: end clusters no longer used")
