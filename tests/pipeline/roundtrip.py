@@ -1,0 +1,168 @@
+"""Packs trees into files and back, and says what is in a tree, for the pipeline's tests."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import subprocess
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from iot_backup.crypto.container import opener, sealer
+from iot_backup.crypto.identity import Identity
+from iot_backup.worker.contents import Files
+from iot_backup.worker.index import Row
+from iot_backup.worker.index_reader import IndexReader
+from iot_backup.worker.compression import Decompressed
+from iot_backup.worker.packing import Destination, Packed, pack
+from iot_backup.worker.unpacking import Unpacked, unpack
+from iot_backup.worker.verifying import Pull
+
+IDENTITY = Identity(b"\x42" * 32)
+
+
+@dataclass
+class Backup:
+    """One archive and its index, in memory."""
+
+    archive: bytes
+    index: bytes
+    packed: Packed
+    cipher: str
+    compressed: bool
+
+
+def back_up(source: Path, *, cipher: str = "Age", level: int | None = 1, files: Files | None = None) -> Backup:
+    archive, index = bytearray(), bytearray()
+    recipient = IDENTITY.recipient if cipher == "Age" else None
+    root = os.open(source, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        packed = pack(
+            root,
+            Destination(sealer(recipient), collecting(archive)),
+            Destination(sealer(recipient), collecting(index)),
+            level=level,
+            stop=threading.Event(),
+            files=files,
+        )
+    finally:
+        os.close(root)
+    return Backup(bytes(archive), bytes(index), packed, cipher, level is not None)
+
+
+def collecting(into: bytearray):
+    def sink(chunks: Iterable[bytes]) -> None:
+        for chunk in chunks:
+            into.extend(chunk)
+
+    return sink
+
+
+def bring_back(backup: Backup, target: Path, *, stop: threading.Event | None = None) -> Unpacked:
+    root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return unpack(
+            opener(Pull(pieces(backup.archive)), backup.cipher, IDENTITY, backup.packed.archive.header_sha256),
+            opener(Pull(pieces(backup.index)), backup.cipher, IDENTITY, backup.packed.index.header_sha256),
+            root,
+            compressed=backup.compressed,
+            content=backup.packed.counts.source_bytes,
+            entries=backup.packed.counts.entries,
+            stop=stop or threading.Event(),
+        )
+    finally:
+        os.close(root)
+
+
+def pieces(data: bytes, size: int = 100_000) -> Iterator[bytes]:
+    for at in range(0, len(data), size):
+        yield data[at : at + size]
+
+
+def rows(backup: Backup) -> list[Row]:
+    plain = opener(Pull(pieces(backup.index)), backup.cipher, IDENTITY, backup.packed.index.header_sha256)
+    return list(IndexReader(Decompressed(plain)))
+
+
+def index_text(backup: Backup) -> bytes:
+    plain = opener(Pull(pieces(backup.index)), backup.cipher, IDENTITY, backup.packed.index.header_sha256)
+    return Decompressed(plain).readall()
+
+
+def stock_restore(backup: Backup, target: Path, scratch: Path) -> None:
+    """`age -d | zstd -d | tar x`, nothing of ours."""
+    (scratch / "key").write_text(IDENTITY.text + "\n")
+    (scratch / "archive").write_bytes(backup.archive)
+    command = "age -d -i key archive | zstd -dq | tar x --same-permissions --same-owner --warning=all -C " + str(target)
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=scratch, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def facts(root: Path, *, whole_seconds: bool = False) -> dict[bytes, tuple[object, ...]]:
+    """Everything that must come back of each path: kind, mode, owner, time, content or target, and which names are one file."""
+    found: dict[bytes, tuple[object, ...]] = {}
+    names: dict[int, list[bytes]] = {}
+    top = os.fsencode(root)
+    for folder, folders, files in os.walk(top):
+        for path in [folder, *(os.path.join(folder, n) for n in files + [f for f in folders if os.path.islink(os.path.join(folder, f))])]:
+            st = os.lstat(path)
+            key = os.path.relpath(path, top)
+            found[key] = _facts(path, st, whole_seconds)
+            if stat.S_ISREG(st.st_mode) and st.st_nlink > 1:
+                names.setdefault(st.st_ino, []).append(key)
+    for same in names.values():
+        for key in same:
+            found[key] += (tuple(sorted(same)),)
+    return found
+
+
+def _facts(path: bytes, st: os.stat_result, whole_seconds: bool) -> tuple[object, ...]:
+    content: object = None
+    if stat.S_ISREG(st.st_mode):
+        with open(path, "rb") as file:
+            content = hashlib.sha256(file.read()).hexdigest()
+    elif stat.S_ISLNK(st.st_mode):
+        content = os.readlink(path)
+    time = st.st_mtime_ns // 10**9 if whole_seconds else st.st_mtime_ns
+    return stat.S_IFMT(st.st_mode), stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid, time, content
+
+
+def odd_tree(root: Path) -> None:
+    """One of everything."""
+    long = "n" * 200
+    (root / "empty folder").mkdir(parents=True)
+    (root / "deep" / long / long / long).mkdir(parents=True)
+    (root / "deep" / long / long / long / "file").write_bytes(b"deep")
+    for size in (0, 1, 511, 512, 513, 4096, (4 << 20) - 512, (4 << 20) - 1024, (4 << 20) + 1, 9_000_001):
+        (root / f"size {size}").write_bytes(os.urandom(size))
+    with open(os.fsencode(root) + b"/not utf-8 \xff\xfe\n", "wb") as file:
+        file.write(b"name")
+    with open(os.fsencode(root) + b"/deep/\xe9" + b"x" * 150, "wb") as file:
+        file.write(b"long name")
+    (root / "a").write_bytes(b"linked")
+    os.link(root / "a", root / "empty folder" / "same")
+    (root / "empty folder" / "so not empty").symlink_to("../a")
+    (root / "dangling").symlink_to("/nowhere/" + "x" * 200)
+    (root / "folder link").symlink_to("deep")
+    os.mkfifo(root / "fifo", 0o640)
+    (root / "setuid").write_bytes(b"s")
+    os.chmod(root / "setuid", 0o6755)
+    (root / "secret").write_bytes(b"s")
+    os.chmod(root / "secret", 0o400)
+    os.chmod(root / "deep", 0o2750)
+    (root / ".kbackup").mkdir()
+    (root / ".kbackup" / "deleted").write_bytes(b"mine")
+    (root / ".kbackup~").write_bytes(b"also mine")
+    (root / "-rf").write_bytes(b"dash")
+    if os.geteuid() == 0:
+        os.chown(root / "a", 4_000_000_000, 3_000_000)
+        os.chown(root / "empty folder", 1000, 2000)
+        os.chown(root / "dangling", 1, 2, follow_symlinks=False)
+        os.chown(root, 7, 8)
+    os.utime(root / "secret", ns=(0, -5_500_000_000))
+    os.utime(root / "setuid", ns=(0, 1_234_567_890_123_456_789))
+    os.utime(root / "empty folder", ns=(0, 987_654_321_987_654_321))
+    os.utime(root, ns=(0, 1_111_111_111_111_111_111))
