@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
@@ -57,9 +58,10 @@ def installed(api_cluster: Cluster) -> None:
 
 
 @pytest.fixture(scope="session")
-def api(api_cluster: Cluster, installed: None) -> ApiServer:
-    """The API server, knowing our kinds."""
-    return ApiServer(str(api_cluster.kubeconfig))
+def api(api_cluster: Cluster, installed: None) -> Iterator[ApiServer]:
+    """The API server, knowing our kinds, seen by an administrator."""
+    with closing(ApiServer(api_cluster.kubeconfig)) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
