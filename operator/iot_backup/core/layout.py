@@ -17,6 +17,7 @@ KEYS = "keys/"
 WRITERS = "writers/"
 ANNOUNCE = "announce/"
 CHAINS = "chains/"
+DOOMED = "doomed/"
 
 ARCHIVE_SUFFIX = {"Age": "tar.zst.age", "None": "tar.zst"}
 """By cipher."""
@@ -24,13 +25,15 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _ID = re.compile(r"[0-9a-f]{16}")
 _STAMP = "%Y%m%dt%H%M%Sz"
 _MANIFEST = re.compile(r"chains/(?P<chain>[^/]+)/(?P<stamp>\d{8}t\d{6}z)-(?P<id>[0-9a-f]{16})\.manifest\.json")
+_KEY_FILE = re.compile(r"keys/(?P<digest>[0-9a-f]{16})-(?P<serial>[1-9][0-9]{0,5})\.(?P<way>scrypt|recipients)")
 
 
 def checked(name: str, what: str) -> str:
     """The name itself, if an object key may be built from it: lower case, digits, dots and dashes, at most 63 long."""
     if len(name) > 63 or ".." in name or not _NAME.fullmatch(name):
         raise InvalidSpec(
-            f"{what} {name!r} cannot be part of an object key: use at most 63 of a-z, 0-9, '.' and '-', begin and end with a letter or digit, no '..'"
+            f"{what} {name!r} cannot be part of an object key: use at most 63 of a-z, 0-9, '.' and '-', "
+            "begin and end with a letter or digit, no '..'"
         )
     return name
 
@@ -74,6 +77,11 @@ class Member:
     def announcement(self) -> str:
         return f"{ANNOUNCE}{self.id}"
 
+    @property
+    def doomed(self) -> str:
+        """Where retention says that it is about to delete this member."""
+        return f"{DOOMED}{self.id}"
+
 
 def member_of_manifest(key: str) -> Member | None:
     """The member a listed manifest key names; None if the key is not one that we would have built."""
@@ -91,6 +99,12 @@ def member_of_manifest(key: str) -> Member | None:
 def key_file(recipient_digest: str, serial: int, way: str) -> str:
     """A sealed identity: `recipient_digest` = 16 hex of SHA-256 of the recipient, `way` = scrypt or recipients."""
     return f"{KEYS}{recipient_digest}-{serial}.{way}"
+
+
+def key_file_parts(key: str) -> tuple[str, int, str] | None:
+    """Recipient digest, serial and way of a listed key; None if it is not one that we would have built."""
+    match = _KEY_FILE.fullmatch(key)
+    return (match["digest"], int(match["serial"]), match["way"]) if match else None
 
 
 def writer(key_id: str) -> str:

@@ -63,7 +63,9 @@ class Passphrase:
         try:
             return ChaCha20Poly1305(_scrypt(self.text, salt, int(factor))).decrypt(_ZERO, found[0].body, None)
         except InvalidTag:
-            raise WrongKey("the passphrase does not open this key file: it is another one than when the file was made") from None
+            raise WrongKey(
+                "the passphrase does not open this key file: it is another one than when the file was made. Put that one back"
+            ) from None
 
 
 def _scrypt(passphrase: bytes, salt: bytes, log_n: int) -> bytes:

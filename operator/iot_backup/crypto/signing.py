@@ -21,6 +21,7 @@ class Purpose(Enum):
 
     MANIFEST = _DOMAIN + "manifest"
     WRITER = _DOMAIN + "writer"
+    REPOSITORY = _DOMAIN + "repository"
 
     def bound(self, message: bytes) -> bytes:
         return self.value.encode() + b"\0" + message

@@ -1,0 +1,113 @@
+"""The probe's part of a repository: create it if there is none, judge it if there is one, admit our writer if we may."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from iot_backup.core import layout, signed
+from iot_backup.core.report import Warn
+from iot_backup.core.spec import ProbeOrder
+from iot_backup.crypto.identity import Identity
+from iot_backup.crypto.signing import Purpose
+from iot_backup.errors import KeyMissing, Untrusted
+from iot_backup.repository import keyfiles, records, trust, writers
+from iot_backup.repository.records import RepositoryRecord
+from iot_backup.repository.writers import Keys
+from iot_backup.repository.writing import found, settled
+from iot_backup.storage.store import Store
+
+Random = Callable[[int], bytes]
+"""os.urandom, or a test's."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a probe found and did; core.report.ProbeResult has the same facts."""
+
+    record: RepositoryRecord
+    fingerprint: str
+    created: bool
+    confirmed: bool
+    """False: nobody told us to trust it; no run until the spec names its fingerprint."""
+    writer: str
+    writer_admitted: bool
+    warnings: tuple[Warn, ...] = ()
+
+
+def probe(store: Store, order: ProbeOrder, keys: Keys, now: datetime, rng: Random) -> Standing:
+    """Bring a repository into being, or say how the one that is there stands.
+
+    Untrusted: another repository than pinned, or a forged admission. WrongKey: the passphrase is not the one it was made with.
+    KeyMissing: no key is set up, or no key file is left. StorageUnavailable: try again; whatever was begun is taken up then.
+    """
+    encryption = order.repository.encryption
+    namespace = order.repository.namespace
+    if encryption.algorithm == "Age" and keys.passphrase is None and not encryption.recipients:
+        raise KeyMissing("there is no key: set spec.encryption.secretRef (a passphrase) or spec.encryption.recipients (age1...)")
+    repo_json = found(store, layout.REPO)
+    identity: Identity | None = None
+    created = False
+    if repo_json is None:
+        if order.fingerprint:
+            raise trust.vanished(order.fingerprint)
+        if not order.create:
+            raise Untrusted("the store holds no repository here, and this run must not create one")
+        repo_json, identity, created = _created(store, order, keys, now, rng)
+    record, _, _ = records.decoded_signed(RepositoryRecord, repo_json, layout.REPO)
+    trust.check_algorithm(record, encryption.algorithm)
+    if order.fingerprint:
+        trust.check_fingerprint(repo_json, order.fingerprint)
+    confirmed = bool(order.fingerprint) or trust.made_by(repo_json, keys.writer)
+    standing = Standing(record, records.fingerprint(repo_json), created, confirmed, keys.writer.id, writer_admitted=False)
+    return _admitted(store, standing, keys, identity, namespace=namespace, now=now)
+
+
+def _created(store: Store, order: ProbeOrder, keys: Keys, now: datetime, rng: Random) -> tuple[bytes, Identity | None, bool]:
+    """Key files first, repo.json last: before it there is no repository, with it there is a whole one.
+
+    repo.json as it is in the store now, the identity if it is ours, and whether it is.
+    """
+    encryption, namespace = order.repository.encryption, order.repository.namespace
+    identity = Identity.generated() if encryption.algorithm == "Age" else None
+    repository_id = rng(16).hex()
+    first = writers.described(keys, repository_id=repository_id, namespace=namespace, now=now)
+    record = RepositoryRecord(
+        repository_id=repository_id,
+        recipient=identity.recipient if identity else None,
+        root=identity.root.public.hex() if identity else None,
+        creation_time=now,
+        first_writer=writers.admission(first, identity.root if identity else keys.writer.signing).decode(),
+    )
+    if identity is not None:
+        keyfiles.write(store, record, keyfiles.content(identity, repository_id, namespace), keys.passphrase, encryption.recipients)
+    signable = signed.signable(record.text())
+    body = signed.closed(signable, keys.writer.signing.sign(Purpose.REPOSITORY, signable))
+    if settled(store, layout.REPO, body):
+        return body, identity, True
+    return store.read(layout.REPO), None, False
+
+
+def _admitted(store: Store, standing: Standing, keys: Keys, identity: Identity | None, *, namespace: str, now: datetime) -> Standing:
+    """The standing after the keys were checked and our writer, where we may, was admitted."""
+    record = standing.record
+    if record.recipient is not None and not keyfiles.present(store, record):
+        raise KeyMissing(
+            f"no key file for {record.recipient} is left in the repository: nothing could ever be restored. "
+            "Bring keys/ back from a copy, or keep the identity safe and make a new repository."
+        )
+    if standing.confirmed:
+        writers.restored(store, record, namespace, keys.writer.id)
+    writer = writers.admitted(store, record, namespace, keys.writer.id) if standing.confirmed else None
+    known_good = identity is not None or (writer is not None and writer.passphrase_tag == keys.passphrase_tag)
+    if keys.passphrase is not None and record.recipient is not None and not known_good:
+        identity = keyfiles.by_passphrase(store, record, namespace, keys.passphrase)
+        standing = replace(standing, confirmed=True)
+        writer = writer or writers.admitted(store, record, namespace, keys.writer.id)
+    may_admit = identity is not None or (record.root is None and standing.confirmed)
+    if writer is None and may_admit:
+        ours = writers.described(keys, repository_id=record.repository_id, namespace=namespace, now=now)
+        admission = writers.admission(ours, identity.root if identity else keys.writer.signing)
+        writer = writers.admit(store, record, namespace, admission, keys.writer.id)
+    return replace(standing, writer_admitted=writer is not None)

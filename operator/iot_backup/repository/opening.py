@@ -1,0 +1,125 @@
+"""A repository that was opened: trusted for what a run needs it for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from iot_backup.core import layout
+from iot_backup.core.layout import Member
+from iot_backup.core.manifest import Source
+from iot_backup.core.spec import Trust
+from iot_backup.crypto import container
+from iot_backup.crypto.container import Sealer
+from iot_backup.crypto.identity import Identity
+from iot_backup.crypto.passphrase import Passphrase
+from iot_backup.crypto.signing import WriterKey
+from iot_backup.errors import CorruptData, InvalidSpec, KeyMissing, Untrusted
+from iot_backup.repository import keyfiles, records, trust, writers
+from iot_backup.repository.catalogue import Catalogue, Entry
+from iot_backup.repository.commit import Deadline, Plan, Run
+from iot_backup.repository.records import RepositoryRecord
+from iot_backup.repository.writers import Keys
+from iot_backup.repository.writing import found
+from iot_backup.storage.store import Store
+
+Random = Callable[[int], bytes]
+
+
+@dataclass(frozen=True)
+class Repository:
+    """Made by `open_for_backup` or `open_for_restore` only."""
+
+    store: Store
+    namespace: str
+    record: RepositoryRecord
+    catalogue: Catalogue = field(repr=False)
+    identity: Identity | None = field(default=None, repr=False)
+    """Opens archives; None for backups, and where nothing is encrypted."""
+    writer: WriterKey | None = field(default=None, repr=False)
+    writer_admitted: bool = False
+    admission_problem: str | None = None
+    """Why our writer is not admitted, if somebody meddled with its record."""
+
+    def sealer(self) -> Sealer:
+        """A new container, sealed to the repository's recipient: one for the archive, one for the index."""
+        return container.sealer(self.record.recipient)
+
+    def begin(self, chain: str, *, started: datetime, deadline: Deadline, tool: str, source: Source, rng: Random) -> Run:
+        """A new Full of that chain, under names that nobody else has. `started`: on the clock that `clocks.Clock.time` chose.
+
+        Nothing is written yet: call `announce`.
+        """
+        if self.writer is None:
+            raise InvalidSpec("the repository was opened for a restore; a backup needs the writer key")
+        member = Member(layout.checked(chain, "chain"), started.replace(microsecond=0), rng(8).hex())
+        seq = self.catalogue.next_seq(chain)
+        plan = Plan(member=member, type="Full", seq=seq, deadline=deadline, tool=tool, source=source)
+        return Run(self.store, self.namespace, self.record, self.writer, plan)
+
+    def find(self, id_: str, chain: str | None = None) -> Entry:
+        """The backup to restore. SourceUnavailable, CorruptData, Untrusted; InvalidSpec for a kind that this version cannot restore."""
+        entry = self.catalogue.find(id_, chain)
+        if entry.manifest is None or entry.manifest.type != "Full":
+            raise InvalidSpec(
+                f"the backup {id_} is not a Full: this version cannot restore it. Use the version that made it, or a newer one."
+            )
+        return entry
+
+
+def open_for_backup(store: Store, namespace: str, pinned: Trust, writer: WriterKey) -> Repository:
+    """The pinned repository, to write to. Untrusted for any other; KeyMissing if no key file is left, so that nothing could be restored.
+
+    A writer that nobody admitted may write Fulls: `writer_admitted` says so.
+    """
+    record = trust.pinned(found(store, layout.REPO), pinned)
+    if record.recipient is not None and not keyfiles.present(store, record):
+        raise KeyMissing(f"no key file for {record.recipient} is left: a backup could never be restored. Bring keys/ back first.")
+    problem = None
+    try:
+        admission = writers.admitted(store, record, namespace, writer.id)
+    except (Untrusted, CorruptData) as error:
+        admission, problem = None, str(error)
+    # Our own earlier manifests count for `seq` before anybody admitted us.
+    own = admission or writers.described(Keys(writer), repository_id=record.repository_id, namespace=namespace, now=record.creation_time)
+    catalogue = Catalogue(store, namespace, record, {writer.id: own})
+    return Repository(store, namespace, record, catalogue, None, writer, admission is not None, problem)
+
+
+def open_for_restore(
+    store: Store, namespace: str, pinned: Trust | None, passphrase: Passphrase | None = None, brought: Identity | None = None
+) -> Repository:
+    """The repository, to read from. It must be the pinned one, or prove itself by its identity.
+
+    KeyMissing: no key was given. WrongKey: it opens nothing here. Untrusted: nobody vouches for this repository.
+    """
+    repo_json = found(store, layout.REPO)
+    if pinned is not None:
+        record = trust.pinned(repo_json, pinned)
+    elif repo_json is None:
+        raise Untrusted("the store holds no repository here: bucket, prefix or claim is another one, or repo.json was removed")
+    else:
+        record, _, _ = records.decoded_signed(RepositoryRecord, repo_json, layout.REPO)
+    identity, proves = _opened(store, namespace, record, passphrase, brought)
+    if pinned is None and not proves:
+        raise Untrusted(
+            f"nobody vouches for the repository found (fingerprint {records.fingerprint(repo_json or b'')}): "
+            "this key opens it, but anyone could have made it so. If it is yours, set spec.encryption.fingerprint of the BackupStorage."
+        )
+    return Repository(store, namespace, record, Catalogue(store, namespace, record), identity)
+
+
+def _opened(
+    store: Store, namespace: str, record: RepositoryRecord, passphrase: Passphrase | None, brought: Identity | None
+) -> tuple[Identity | None, bool]:
+    """The identity, and whether it proves that the repository is the one it belongs to."""
+    if record.recipient is None:
+        return None, False
+    if brought is not None:
+        return keyfiles.by_identity(store, record, brought)
+    if passphrase is None:
+        raise KeyMissing(
+            "the repository is encrypted, and no passphrase for it is set up: bring an identity in a Secret (spec.identitySecretRef)"
+        )
+    return keyfiles.by_passphrase(store, record, namespace, passphrase), True

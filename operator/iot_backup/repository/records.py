@@ -1,0 +1,113 @@
+"""The small documents of a repository beside manifests: repo.json, an admitted writer, an announcement."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+from iot_backup.core import signed
+from iot_backup.core.manifest import Id, RepositoryId, Time
+from iot_backup.core.spec import Hex, Name
+from iot_backup.errors import CorruptData
+
+
+class Record(BaseModel):
+    """A frozen document; a reader ignores fields that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
+
+    def text(self) -> str:
+        return self.model_dump_json(by_alias=True, indent=2)
+
+
+class RepositoryRecord(Record):
+    """repo.json: who this repository is. Written once; the SHA-256 of its bytes is the fingerprint.
+
+    Its creator's writer key signs it. That proves nothing to others; the creator knows its own repository again by it.
+    """
+
+    format: Literal["iot-backup-operator/repository/v1"] = "iot-backup-operator/repository/v1"
+    repository_id: RepositoryId
+    recipient: Annotated[str, Field(pattern=r"^age1[a-z0-9]{58}$")] | None
+    """What everything is sealed to; None for `algorithm: None`."""
+    root: Hex | None
+    """The Ed25519 key that admits writers."""
+    creation_time: Time
+    first_writer: Annotated[str, Field(max_length=4096)] | None
+    """The signed record of the writer that created the repository: no crash between two objects can leave it without."""
+
+    @model_validator(mode="after")
+    def _has_both_keys_or_none(self) -> Self:
+        if (self.recipient is None) != (self.root is None):
+            raise ValueError("recipient and root belong together")
+        return self
+
+    @property
+    def algorithm(self) -> Literal["Age", "None"]:
+        return "None" if self.recipient is None else "Age"
+
+    @property
+    def recipient_digest(self) -> str:
+        """16 hex digits: names its key files."""
+        return hashlib.sha256((self.recipient or "").encode()).hexdigest()[:16]
+
+
+class WriterRecord(Record):
+    """writers/<key id>: a writer's key, admitted by the root's signature. Without a root, signed by the key itself."""
+
+    format: Literal["iot-backup-operator/writer/v1"] = "iot-backup-operator/writer/v1"
+    repository_id: RepositoryId
+    namespace: Name
+    key_id: Id
+    public_key: Hex
+    passphrase_tag: Hex | None
+    """HMAC of the passphrase under the writer key: shows an edited Secret long before a restore would."""
+    admission_time: Time
+
+
+class Announcement(Record):
+    """announce/<id>: a run in progress. What it names is not garbage before deadline + 24 h."""
+
+    format: Literal["iot-backup-operator/announcement/v1"] = "iot-backup-operator/announcement/v1"
+    repository_id: RepositoryId
+    id: Id
+    chain: Name
+    writer: Id
+    start_time: Time
+    deadline: Time
+    """On the store's clock."""
+    parent: Id | None
+    objects: tuple[str, ...]
+    """Keys this run may write before its manifest. For people: who acts on them builds them anew."""
+
+
+R = TypeVar("R", bound=Record)
+
+
+def encoded(record: Record) -> bytes:
+    """An unsigned document's file."""
+    return record.text().encode() + b"\n"
+
+
+def decoded(kind: type[R], data: bytes, what: str) -> R:
+    """CorruptData, naming the file and the field."""
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "document"
+        raise CorruptData(f"{what} cannot be read: {where}: {first['msg']}. It is damaged, or made by a newer version.") from error
+
+
+def decoded_signed(kind: type[R], data: bytes, what: str) -> tuple[R, bytes, bytes]:
+    """A signed document, its signed bytes and its signature, which the caller checks. CorruptData."""
+    body, signature = signed.taken_apart(data, what)
+    return decoded(kind, data, what), body, signature
+
+
+def fingerprint(repo_json: bytes) -> str:
+    """64 hex digits that stand for the whole repository."""
+    return hashlib.sha256(repo_json).hexdigest()

@@ -1,0 +1,65 @@
+"""Whether a repository is the one we mean: pure decisions over what was read."""
+
+from __future__ import annotations
+
+import hmac
+
+from iot_backup.core import layout
+from iot_backup.core.spec import Trust
+from iot_backup.crypto.signing import Purpose, WriterKey, verified
+from iot_backup.errors import CorruptData, InvalidSpec, Untrusted
+from iot_backup.repository import records
+from iot_backup.repository.records import RepositoryRecord
+
+
+def check_algorithm(record: RepositoryRecord, algorithm: str) -> None:
+    """A cipher never stands in for another in silence. Untrusted if nobody would encrypt, InvalidSpec if all is encrypted."""
+    if record.algorithm == algorithm:
+        return
+    if algorithm == "Age":
+        raise Untrusted(
+            "the store holds a repository without encryption, and spec.encryption.algorithm is Age: nothing was written. "
+            "Another prefix gets a repository of its own."
+        )
+    raise InvalidSpec("the repository is encrypted, and spec.encryption.algorithm is None: set Age, or use another prefix")
+
+
+def check_fingerprint(repo_json: bytes, expected: str) -> None:
+    """Untrusted unless these are the bytes that were pinned."""
+    actual = records.fingerprint(repo_json)
+    if not hmac.compare_digest(actual, expected):
+        raise Untrusted(
+            f"the store holds another repository than the one pinned: fingerprint {actual}, expected {expected}. "
+            "Nothing was encrypted to it. Find out who replaced repo.json; if it was you, set spec.encryption.fingerprint to the new one."
+        )
+
+
+def pinned(repo_json: bytes | None, trust: Trust) -> RepositoryRecord:
+    """repo.json as the operator pinned it. Untrusted for any other, or none."""
+    if repo_json is None:
+        raise vanished(trust.fingerprint)
+    check_fingerprint(repo_json, trust.fingerprint)
+    record, _, _ = records.decoded_signed(RepositoryRecord, repo_json, layout.REPO)
+    if record.repository_id != trust.repository_id or record.recipient != trust.recipient:
+        raise Untrusted("id or recipient in the worker's order are not those of the repository with the pinned fingerprint")
+    return record
+
+
+def made_by(repo_json: bytes, writer: WriterKey) -> bool:
+    """Whether this writer created the repository: a crash right after creation then needs nobody to confirm it."""
+    _, body, signature = records.decoded_signed(RepositoryRecord, repo_json, layout.REPO)
+    return verified(writer.signing.public, Purpose.REPOSITORY, body, signature)
+
+
+def vanished(fingerprint: str) -> Untrusted:
+    """What to say where a repository was known and none is there: never make a new one in its place."""
+    return Untrusted(
+        f"the repository with fingerprint {fingerprint} is not in the store: bucket, prefix or claim is another one, "
+        "or repo.json was removed. No new repository was made in its place. Correct the location, or restore repo.json."
+    )
+
+
+def checked_manifest_cipher(record: RepositoryRecord, cipher: str, recipient: str | None) -> None:
+    """CorruptData if a signed manifest says that its archive was sealed otherwise than its repository seals."""
+    if record.algorithm != cipher or record.recipient != recipient:
+        raise CorruptData(f"the manifest says {cipher} to {recipient}, the repository {record.algorithm} to {record.recipient}")
