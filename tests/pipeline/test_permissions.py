@@ -1,0 +1,160 @@
+"""What a user who is not root can and cannot do; run in a child that gives up its rights."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+
+ROOT = Path(__file__).resolve().parents[2]
+SOMEBODY = 65532
+
+
+def as_somebody(base: Path, code: str) -> dict[str, object]:
+    """Run code as a user without rights; `source`, `target` and the helpers are there, `answer` is returned."""
+    script = (
+        "import json, os, sys\n"
+        "from pathlib import Path\n"
+        "from tests.pipeline.roundtrip import *\n"
+        "from iot_backup.errors import *\n"
+        "source, target = Path(sys.argv[1]) / 'source', Path(sys.argv[1]) / 'target'\n"
+        "answer = {}\n"
+        "import tempfile\n"
+        "with tempfile.TemporaryDirectory() as warm:  # modules that are imported late may not be readable later\n"
+        "    os.mkdir(warm + '/a'); os.mkdir(warm + '/b'); bring_back(back_up(Path(warm + '/a')), Path(warm + '/b'))\n"
+        f"os.setgroups([]); os.setgid({SOMEBODY}); os.setuid({SOMEBODY})\n" + textwrap.dedent(code) + "\nprint(json.dumps(answer))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(base)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={"PYTHONPATH": f"{ROOT / 'operator'}:{ROOT}", "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, object] = json.loads(done.stdout)
+    return answer
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    for folder in [tmp_path, *tmp_path.parents]:
+        if folder != Path("/") and folder.stat().st_mode & 0o055 != 0o055 and folder.stat().st_uid == 0:
+            folder.chmod(folder.stat().st_mode | 0o055)
+    for name in ("source", "target"):
+        (tmp_path / name).mkdir()
+        os.chown(tmp_path / name, SOMEBODY, SOMEBODY)
+    return tmp_path
+
+
+def test_unreadable_files_and_folders_are_noted_and_the_rest_is_stored(base: Path) -> None:
+    source = base / "source"
+    (source / "closed").mkdir(mode=0o700)
+    (source / "closed" / "inside").write_bytes(b"x")
+    (source / "secret").write_bytes(b"x")
+    (source / "secret").chmod(0o600)
+    (source / "open").write_bytes(b"x")
+    answer = as_somebody(
+        base,
+        """
+        backup = back_up(source)
+        answer = {"unreadable": backup.packed.notes["unreadable"].examples, "partial": backup.packed.partial,
+                  "rows": [os.fsdecode(row.path) for row in rows(backup)]}
+        """,
+    )
+    assert answer["partial"] is True
+    assert answer["unreadable"] == ["closed: Permission denied", "secret: Permission denied"]
+    assert answer["rows"] == [".", "closed", "open"]
+
+
+def test_an_unreadable_root_says_whose_it_is(base: Path) -> None:
+    answer = as_somebody(
+        base,
+        """
+        import threading
+        os.chmod(source, 0o300)
+        root = os.open(source, os.O_PATH | os.O_DIRECTORY)
+        from iot_backup.worker.walk import Walk, unreadable_root
+        answer["message"] = unreadable_root(os.fstat(root)).message
+        """,
+    )
+    assert "belongs to 65532:65532, mode 0300" in str(answer["message"])
+    assert "runAsUser: 65532" in str(answer["message"])
+
+
+def test_owners_that_cannot_be_set_are_counted_and_setuid_is_not_given_to_the_wrong_one(base: Path) -> None:
+    source = base / "source"
+    (source / "foreign").write_bytes(b"x")
+    os.chown(source / "foreign", 1234, 1234)
+    (source / "foreign").chmod(0o6755)
+    (source / "own").write_bytes(b"x")
+    os.chown(source / "own", SOMEBODY, SOMEBODY)
+    (source / "own").chmod(0o4755)
+    answer = as_somebody(
+        base,
+        """
+        done = bring_back(back_up(source), target)
+        answer = {"owners": done.refused.owners_refused, "modes": done.refused.modes_refused,
+                  "foreign": oct(os.stat(target / "foreign").st_mode & 0o7777), "own": oct(os.stat(target / "own").st_mode & 0o7777)}
+        """,
+    )
+    assert answer == {"owners": 1, "modes": 0, "foreign": "0o755", "own": "0o4755"}
+
+
+def test_closed_folders_of_our_own_are_opened_for_the_restore_and_closed_again(base: Path) -> None:
+    answer = as_somebody(
+        base,
+        """
+        os.mkdir(source / "d"); (source / "d" / "f").write_bytes(b"new")
+        backup = back_up(source)
+        os.mkdir(target / "d"); (target / "d" / "f").write_bytes(b"old"); os.chmod(target / "d", 0)
+        bring_back(backup, target)
+        answer = {"mode": oct(os.stat(target / "d").st_mode & 0o777), "content": (target / "d" / "f").read_text()}
+        """,
+    )
+    assert answer == {"mode": oct((0o777 & ~_umask())), "content": "new"}
+
+
+def test_a_target_of_somebody_else_is_refused_with_the_way_out(base: Path) -> None:
+    os.chown(base / "target", 0, 0)
+    answer = as_somebody(
+        base,
+        """
+        (source / "f").write_bytes(b"x")
+        try:
+            bring_back(back_up(source), target)
+        except AccessDenied as error:
+            answer["message"] = error.message
+        """,
+    )
+    assert "refuses user 65532 at 'f'" in str(answer["message"])
+
+
+def test_a_root_that_belongs_to_somebody_else_but_is_ours_by_group_is_filled(base: Path) -> None:
+    """A fresh claim with fsGroup: root:65532, mode 2775."""
+    os.chown(base / "target", 0, SOMEBODY)
+    (base / "target").chmod(0o2775)
+    (base / "source" / "f").write_bytes(b"x")
+    os.chown(base / "source" / "f", SOMEBODY, SOMEBODY)
+    answer = as_somebody(
+        base,
+        """
+        done = bring_back(back_up(source), target)
+        answer = {"content": (target / "f").read_text(), "owners": done.refused.owners_refused, "modes": done.refused.modes_refused}
+        """,
+    )
+    assert answer == {"content": "x", "owners": 1, "modes": 1}
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
