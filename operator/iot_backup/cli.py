@@ -26,17 +26,28 @@ def operator() -> None:
     run(Settings.from_mapping(os.environ))
 
 
+_folder = click.Path(path_type=Path, file_okay=False)
+
+
 @main.command()
 @click.argument("operation", type=click.Choice(["backup", "restore", "probe"]))
 @click.option("--spec", "spec_file", type=click.Path(path_type=Path), required=True, help="The order, one JSON document.")
 @click.option("--spec-sha256", required=True, help="SHA-256 of the order's text; anything else is refused with exit 64.")
 @click.option(
-    "--report", "report_file", type=click.Path(path_type=Path), default=vocabulary.REPORT_FILE, show_default=True, help="Where the report goes."
+    "--report",
+    "report_file",
+    type=click.Path(path_type=Path),
+    default=vocabulary.REPORT_FILE,
+    show_default=True,
+    help="Where the report goes.",
 )
-def worker(operation: str, spec_file: Path, spec_sha256: str, report_file: Path) -> None:
+@click.option("--secrets", type=_folder, default=vocabulary.SECRETS, show_default=True, help="Where Secrets are mounted.")
+@click.option("--source", type=_folder, default=vocabulary.SOURCE, show_default=True, help="Where the claim to back up is mounted.")
+@click.option("--target", type=_folder, default=vocabulary.TARGET, show_default=True, help="Where the claim to restore into is mounted.")
+def worker(operation: str, spec_file: Path, spec_sha256: str, report_file: Path, secrets: Path, source: Path, target: Path) -> None:
     """Run one order of the operator in this pod and write the report. Exit codes: docs/reference/exit-codes.md."""
     import os
 
-    from iot_backup.worker.main import run
+    from iot_backup.worker.main import Pod, run
 
-    raise SystemExit(run(operation, spec_file, spec_sha256, report_file, os.environ))
+    raise SystemExit(run(operation, spec_file, spec_sha256, Pod.of(os.environ, report_file, secrets, source, target)))

@@ -61,9 +61,9 @@ class BackupResult(Wire):
     checksum: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
     """Of the archive's bytes in the store."""
     manifest_sha256: Hex
-    root_uid: int = 0
-    root_gid: int = 0
-    """Owner of the source's root folder: a restore into a new claim runs as them."""
+    owner_uid: int = 0
+    owner_gid: int = 0
+    """Who a restore into a new claim runs as: the owner of the source's root folder, and where that is root, who read it."""
     partial: bool = False
     """Some files could not be read."""
     inconsistent_source: bool = False

@@ -122,7 +122,7 @@ def _of_backup(result: BackupResult) -> Json:
         "archive": result.archive,
         "chain": result.chain,
         "parent": result.parent,
-        "sourceOwner": {"uid": result.root_uid, "gid": result.root_gid},
+        "sourceOwner": {"uid": result.owner_uid, "gid": result.owner_gid},
     }
 
 

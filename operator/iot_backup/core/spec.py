@@ -44,6 +44,8 @@ class S3Target(Wire):
     region: str = "us-east-1"
     endpoint: str | None = None
     path_style: bool = False
+    conditional_writes: bool = True
+    """What the probe found; without them a run looks before it writes, and after."""
     access_key_id: SecretSource | None = None
     secret_access_key: SecretSource | None = None
     ca: SecretSource | None = None

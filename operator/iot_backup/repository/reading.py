@@ -22,7 +22,7 @@ class Pull:
         """Bytes pulled so far."""
         self._key = key
         self._expected = expected
-        self._chunks = _stream(store, key)
+        self._chunks = stream(store, key)
         self._rest = memoryview(b"")
         self._hash = hashlib.sha256()
         self._ended = False
@@ -91,7 +91,8 @@ def missing(key: str) -> CorruptData:
     return CorruptData(f"{key} is not in the store, and its manifest is: somebody deleted it. Restore another backup.")
 
 
-def _stream(store: Store, key: str) -> Iterator[bytes]:
+def stream(store: Store, key: str) -> Iterator[bytes]:
+    """The object from its beginning. CorruptData if it is not there: its manifest says that it must be."""
     try:
         yield from store.stream(key)
     except NotFound:

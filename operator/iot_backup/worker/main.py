@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,59 +13,69 @@ from pathlib import Path
 from iot_backup import vocabulary
 from iot_backup.core import report as reports
 from iot_backup.core import spec
-from iot_backup.errors import Internal, InvalidSpec, IotBackupError
+from iot_backup.errors import Cancelled, Internal, InvalidSpec, IotBackupError
 from iot_backup.worker.cancelling import Cancel, on_signals
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Job:
-    """Which Job this pod belongs to, from the pod's own labels: the operator compares both with the Job it looks at."""
+class Pod:
+    """Where this process runs: its Job, from the pod's own labels, and what is mounted where."""
 
-    name: str
-    uid: str
+    job: str
+    job_uid: str
+    report: Path
+    secrets: Path
+    source: Path
+    target: Path
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str], report: Path, secrets: Path, source: Path, target: Path) -> Pod:
+        """The operator compares name and uid with the Job it looks at; outside a pod both are empty."""
+        return cls(environ.get(vocabulary.ENV_JOB_NAME, ""), environ.get(vocabulary.ENV_JOB_UID, ""), report, secrets, source, target)
 
 
-def run(operation: str, spec_file: Path, spec_sha256: str, report_file: Path, environ: Mapping[str, str]) -> int:
+def run(operation: str, spec_file: Path, spec_sha256: str, pod: Pod) -> int:
     """Carry out one order; returns the process's exit code. The report is written in every case but a kill."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     # The pipeline's threads hand buffers over every few milliseconds; Python's default of 5 ms would let them wait for the GIL.
     sys.setswitchinterval(0.001)
     os.umask(0o007)  # what a volume store holds is for its group, and for nobody else
-    job = Job(environ.get(vocabulary.ENV_JOB_NAME, ""), environ.get(vocabulary.ENV_JOB_UID, ""))
     cancel = Cancel()
-    on_signals(cancel, lambda: write(report_file, failed(operation, job, _stopped())))
+    on_signals(cancel, lambda: write(pod.report, failed(operation, pod, _stopped())))
     try:
-        answer = _carry_out(operation, spec_file, spec_sha256, job, cancel)
+        answer = _carry_out(operation, spec_file, spec_sha256, pod, cancel)
     except IotBackupError as error:
-        answer = failed(operation, job, error)
+        answer = failed(operation, pod, error)
     except Exception as error:  # noqa: BLE001 - a defect of ours must reach the report, too
         _log.exception("defect")
-        answer = failed(operation, job, Internal(f"{type(error).__name__}: {error}. This is a defect: please report it with the pod's log."))
-    write(report_file, answer)
+        answer = failed(
+            operation, pod, Internal(f"{type(error).__name__}: {error}. This is a defect: please report it with the pod's log.")
+        )
+    write(pod.report, answer)
+    _log.info("peak memory %d MB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000)
     return answer.failure.exit_code if answer.failure else 0
 
 
-def _carry_out(operation: str, spec_file: Path, spec_sha256: str, job: Job, cancel: Cancel) -> reports.Report:
+def _carry_out(operation: str, spec_file: Path, spec_sha256: str, pod: Pod, cancel: Cancel) -> reports.Report:
     order = spec.decode(_read(spec_file), spec_sha256)
     if order.kind != operation:
         raise InvalidSpec(f"the spec orders a {order.kind}, the container was started for a {operation}; let the operator make a new Job")
-    secrets = Path(vocabulary.SECRETS)
     if isinstance(order, spec.BackupOrder):
         from iot_backup.worker.backup import backup
 
-        result, warnings = backup(order, secrets, Path(vocabulary.SOURCE), cancel)
-        return reports.Report(kind="backup", job=job.name, job_uid=job.uid, backup=result, warnings=warnings)
+        result, warnings = backup(order, pod.secrets, pod.source, cancel)
+        return reports.Report(kind="backup", job=pod.job, job_uid=pod.job_uid, backup=result, warnings=warnings)
     if isinstance(order, spec.RestoreOrder):
         from iot_backup.worker.restore import restore
 
-        restored, warnings = restore(order, secrets, Path(vocabulary.TARGET), cancel)
-        return reports.Report(kind="restore", job=job.name, job_uid=job.uid, restore=restored, warnings=warnings)
+        restored, warnings = restore(order, pod.secrets, pod.target, cancel)
+        return reports.Report(kind="restore", job=pod.job, job_uid=pod.job_uid, restore=restored, warnings=warnings)
     from iot_backup.worker.probe import probe
 
-    found, warnings = probe(order, secrets)
-    return reports.Report(kind="probe", job=job.name, job_uid=job.uid, probe=found, warnings=warnings)
+    found, warnings = probe(order, pod.secrets)
+    return reports.Report(kind="probe", job=pod.job, job_uid=pod.job_uid, probe=found, warnings=warnings)
 
 
 def _read(spec_file: Path) -> str:
@@ -74,19 +85,17 @@ def _read(spec_file: Path) -> str:
         raise InvalidSpec(f"the worker's spec {spec_file} cannot be read: {error.strerror}") from error
 
 
-def failed(operation: str, job: Job, error: IotBackupError) -> reports.Report:
+def failed(operation: str, pod: Pod, error: IotBackupError) -> reports.Report:
     """The report of a run that ended with an error; the message goes to the log, too."""
     _log.error("%s: %s", error.reason, error.message)
     failure = reports.Failure(
         reason=error.reason, message=reports.clip(error.message, 1500), exit_code=error.exit_code, retryable=error.retryable
     )
     kind = operation if operation in ("backup", "restore") else "probe"
-    return reports.Report.model_validate({"kind": kind, "job": job.name, "job_uid": job.uid, "failure": failure})
+    return reports.Report.model_validate({"kind": kind, "job": pod.job, "job_uid": pod.job_uid, "failure": failure})
 
 
 def _stopped() -> IotBackupError:
-    from iot_backup.errors import Cancelled
-
     return Cancelled("the run was stopped while it waited for the store; nothing was published. Start it again when you want it.")
 
 

@@ -1,0 +1,181 @@
+"""One backup, from the order to the committed manifest."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from iot_backup import __version__
+from iot_backup.core import manifest, spec
+from iot_backup.core.report import BackupResult, Warn
+from iot_backup.errors import AccessDenied, EmptySource
+from iot_backup.repository import clocks
+from iot_backup.repository.commit import Committed, Deadline, Outcome, Run
+from iot_backup.repository.opening import Repository, open_for_backup
+from iot_backup.storage.opening import open_store
+from iot_backup.worker import folders, keys
+from iot_backup.worker.notes import CHANGED, DAMAGED, SKIPPED, UNREADABLE, VANISHED, Noted
+from iot_backup.worker.packing import Destination, Packed, Sink, pack
+from iot_backup.worker.sealing import Stored
+
+if TYPE_CHECKING:
+    from iot_backup.storage.store import Store
+    from iot_backup.worker.cancelling import Cancel
+
+_log = logging.getLogger(__name__)
+
+WARNINGS = {
+    SKIPPED: ("FilesSkipped", "left out on purpose"),
+    VANISHED: ("FilesVanished", "gone when they should be read"),
+    CHANGED: ("FilesChanged", "changed while they were read; stored as read"),
+    UNREADABLE: ("FilesUnreadable", "could not be read and are not in the backup"),
+    DAMAGED: ("FilesDamaged", "could not be read to their end; zeros stand for the rest"),
+}
+"""Reason and meaning of each kind of note."""
+
+
+def backup(order: spec.BackupOrder, secrets: Path, source: Path, cancel: Cancel) -> tuple[BackupResult, tuple[Warn, ...]]:
+    """Back the source up and commit it. After any error before the commit the store is as it was, plus at most announced garbage."""
+    booted = time.clock_gettime(time.CLOCK_BOOTTIME)
+    with folders.opened(source, order.path, order.claim) as root:
+        store = open_store(order.repository, secrets)
+        repository = open_for_backup(store, order.repository.namespace, order.trust, keys.writer(order.repository, secrets))
+        started = datetime.now(UTC)
+        clock = clocks.compared(started, store.now())
+        deadline = Deadline(
+            clock=lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
+            at=booted + order.timeout_seconds,
+            on_store=clock.time(started) + timedelta(seconds=order.timeout_seconds),
+        )
+        run = repository.begin(
+            order.chain,
+            started=clock.time(started),
+            deadline=deadline,
+            tool=f"iot-backup-operator {__version__}",
+            source=manifest.Source(claim=order.claim, path=order.path, job=order.job, schedule=order.schedule),
+            rng=os.urandom,
+        )
+        run.announce()
+        try:
+            packed = _packed(order, repository, run, root, cancel)
+            cancel.commit_begins()
+        except BaseException as error:
+            run.abandon(error)
+            raise
+        committed = run.commit(_outcome(order, packed, clock))
+    warnings = (*_warnings(packed), *committed.warnings, *([clock.warning] if clock.warning else []), *_admission(repository))
+    return _result(repository, committed, packed), warnings
+
+
+def _packed(order: spec.BackupOrder, repository: Repository, run: Run, root: int, cancel: Cancel) -> Packed:
+    """Archive and index in the store, not yet committed. EmptySource, AccessDenied, and what source and store raise."""
+    level = order.level if order.compression == "Zstd" else None
+    _log.info("reading claim %s, %.2f s after the process began", order.claim, _age())
+    archive = Destination(repository.sealer(), _sink(repository.store, run.archive_key, _used(root)))
+    index = Destination(repository.sealer(), _sink(repository.store, run.index_key, 0))
+    packed = pack(root, archive, index, level=level, stop=cancel.requested)
+    if packed.counts.files + packed.counts.hard_links == 0 and not order.allow_empty:
+        unreadable = packed.notes[UNREADABLE]
+        if unreadable.count:
+            raise AccessDenied(
+                f"user {os.geteuid()} can read no file of claim {order.claim}: {unreadable.count} refused, for example {unreadable.examples[0]}. "
+                f"Its root belongs to {packed.root_uid}:{packed.root_gid}: set worker.securityContext.runAsUser, or worker.identity: Root."
+            )
+        raise EmptySource(
+            f"claim {order.claim}, folder {order.path or '/'!r}, holds no file ({packed.counts.folders} folders): an empty volume is more often an accident "
+            "than data. Check the claim; if it may be empty, set allowEmpty: true."
+        )
+    return packed
+
+
+def _sink(store: Store, key: str, size_hint: int) -> Sink:
+    def sink(chunks: Iterator[bytes]) -> None:
+        store.create_stream(key, chunks, size_hint=size_hint)
+
+    return sink
+
+
+def _used(root: int) -> int:
+    """Bytes in use on the source's file system: the archive is hardly ever larger."""
+    found = os.fstatvfs(root)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+
+def _age() -> float:
+    """Seconds since this process began."""
+    began = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - began
+
+
+def _outcome(order: spec.BackupOrder, packed: Packed, clock: clocks.Clock) -> Outcome:
+    counts, notes = packed.counts, packed.notes
+    return Outcome(
+        snapshot_time=clock.time(datetime.fromtimestamp(packed.snapshot_time_ns / 1e9, UTC)),
+        completion_time=clock.time(datetime.now(UTC)),
+        compression=manifest.Compression(algorithm=order.compression, level=order.level if order.compression == "Zstd" else 0),
+        archive=_stored(packed.archive),
+        index=_stored(packed.index),
+        counts=manifest.Counts(
+            files=counts.files + counts.hard_links,
+            entries=counts.entries,
+            folders=counts.folders,
+            links=counts.symlinks,
+            source_bytes=counts.source_bytes,
+            skipped=notes[SKIPPED].count,
+            changed_while_read=notes[CHANGED].count,
+            unreadable=notes[UNREADABLE].count + notes[DAMAGED].count,
+        ),
+        root_owner=manifest.Owner(uid=packed.root_uid, gid=packed.root_gid),
+        partial=packed.partial,
+        inconsistent_source=packed.running_postgresql,
+        clock_skew_seconds=clock.skew.total_seconds(),
+    )
+
+
+def _stored(stored: Stored) -> manifest.StoredObject:
+    return manifest.StoredObject(size=stored.size, sha256=stored.sha256, header_sha256=stored.header_sha256)
+
+
+def _result(repository: Repository, committed: Committed, packed: Packed) -> BackupResult:
+    written = committed.manifest
+    return BackupResult(
+        archive=written.id,
+        chain=written.chain,
+        type="Full",
+        seq=written.seq,
+        start_time=written.start_time,
+        completion_time=written.completion_time,
+        snapshot_time=written.snapshot_time,
+        size_bytes=written.archive.size,
+        source_bytes=written.counts.source_bytes,
+        files=written.counts.files,
+        entries=written.counts.entries,
+        checksum=f"sha256:{written.archive.sha256}",
+        manifest_sha256=committed.manifest_sha256,
+        owner_uid=packed.root_uid or os.geteuid(),
+        owner_gid=packed.root_gid or os.getegid(),
+        partial=written.partial,
+        inconsistent_source=written.inconsistent_source,
+        writer_admitted=repository.writer_admitted,
+    )
+
+
+def _warnings(packed: Packed) -> tuple[Warn, ...]:
+    return tuple(_warning(note, noted) for note, noted in packed.notes.items() if noted.count)
+
+
+def _warning(note: str, noted: Noted) -> Warn:
+    reason, meaning = WARNINGS[note]
+    return Warn(reason=reason, message=f"{noted.count} {meaning}: {'; '.join(noted.examples)}"[:1500], count=noted.count)
+
+
+def _admission(repository: Repository) -> tuple[Warn, ...]:
+    if repository.writer_admitted:
+        return ()
+    why = repository.admission_problem or "nobody who can open the repository vouched for this cluster's writer key"
+    return (Warn(reason="WriterNotAdmitted", message=f"{why}. Backups are kept, and count once the key is admitted."),)
