@@ -41,24 +41,22 @@ class Watch:
 
     def command(self, what: str, command: Sequence[str | Path], seconds: float = 60, given: str = "") -> None:
         """Run a command to its successful end."""
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-        )
-        output = ""
-        assert process.stdin is not None
-        process.stdin.write(given)
-        process.stdin.close()
-        try:
-            self.until(what, lambda: process.poll() is not None, seconds)
-        finally:
-            process.kill()
+        ) as process:
+            assert process.stdin is not None
             assert process.stdout is not None
-            output = process.stdout.read()
-            process.wait()
+            process.stdin.write(given)
+            process.stdin.close()
+            try:
+                self.until(what, lambda: process.poll() is not None, seconds)
+            finally:
+                process.kill()
+                output = process.stdout.read()
         if process.returncode:
             raise ClusterError(f"{what} failed:\n{output.strip()}")
 
