@@ -135,6 +135,8 @@ class Extractor:
 
     def _leave(self) -> None:
         level = self._levels[-1]
+        if level.again:
+            raise CorruptData(f"the index lacks the second reading of {level.last!r}: it was changed")
         for name, row in level.symlinks:
             self._symlink(level, name, row)
         self._attributes.apply(level.descriptor, level.row)

@@ -48,7 +48,7 @@ class IndexReader:
                 note = str(line["note"])
                 self.notes[note] = self.notes.get(note, 0) + 1
             elif "frames" in line:
-                self._frames += len(line["frames"]["sizes"])
+                self._frames += _frames(line["frames"])
         self._check_end(line["end"])
 
     def _line(self) -> dict[str, Any]:
@@ -63,13 +63,22 @@ class IndexReader:
             raise CorruptData("the index holds a line that is no object: it was damaged or replaced")
         return value
 
-    def _check_end(self, end: dict[str, Any]) -> None:
+    def _check_end(self, end: Any) -> None:
+        if not isinstance(end, dict):
+            raise CorruptData("the index holds a malformed end: it was damaged or replaced")
         counted = {"members": self.members, "notes": sum(self.notes.values()), "frames": self._frames}
         if any(end.get(key) != count for key, count in counted.items()) or type(end.get("tar_size")) is not int:
             raise CorruptData(f"the index says at its end that it holds {end}, and holds {counted}: lines are missing or doubled")
         if self._lines.read(1):
             raise CorruptData("the index goes on behind its end: it was changed")
         self.tar_size = end["tar_size"]
+
+
+def _frames(table: object) -> int:
+    sizes = table.get("sizes") if isinstance(table, dict) else None
+    if not isinstance(sizes, list):
+        raise CorruptData("the index holds a malformed frame table: it was damaged or replaced")
+    return len(sizes)
 
 
 def _row(line: dict[str, Any]) -> Row:

@@ -1,0 +1,302 @@
+"""Archives and indexes that nobody honest wrote: refused as CorruptData, and nothing outside the target is touched."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from iot_backup.crypto.container import PassThroughReader
+from iot_backup.errors import CorruptData
+from iot_backup.worker import index, tar
+from iot_backup.worker.index import FIFO, FILE, FOLDER, HARD_LINK, SYMLINK, Row
+from iot_backup.worker.unpacking import Unpacked, unpack
+from iot_backup.worker.verifying import Pull, again, measure
+from tests.pipeline.roundtrip import Backup, back_up, bring_back, pieces
+
+CONTENT = b"evil"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+def row(path: bytes, kind: str = FILE, **changes: object) -> Row:
+    size, sha256 = (len(CONTENT), SHA256) if kind == FILE else (0, "")
+    base = Row(path, kind, size, 10**18, 10**18, 1, 0o755 if kind == FOLDER else 0o644, os.geteuid(), os.getegid(), 0, sha256)
+    return base._replace(**changes)  # type: ignore[arg-type]
+
+
+ROOT = row(index.ROOT, FOLDER)
+
+
+def build(rows: list[Row], *, told: Callable[[Row], Row] = lambda row: row, end: bytes = tar.END) -> tuple[bytes, bytes]:
+    """Archive and index of these rows; `told` is what the index says of each."""
+    stream, lines = bytearray(), [index.first_line()]
+    for given in rows:
+        lines.append(index.member_line(told(given)._replace(offset=len(stream))))
+        stream += tar.header(given)
+        if given.kind == FILE:
+            stream += CONTENT + bytes(tar.padding(len(CONTENT)))
+    stream += end
+    lines += index.last_lines([(len(stream), len(stream))], members=len(rows), notes=0, tar_size=len(stream))
+    return bytes(stream), b"".join(lines)
+
+
+def restore(archive: bytes, lines: bytes, target: Path) -> Unpacked:
+    root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return unpack(
+            PassThroughReader(Pull(pieces(archive))),
+            PassThroughReader(Pull(pieces(zstandard.compress(lines)))),
+            root,
+            compressed=False,
+            content=0,
+            entries=0,
+            stop=threading.Event(),
+        )
+    finally:
+        os.close(root)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "victim").write_bytes(b"untouched")
+    (tmp_path / "target").mkdir()
+    return tmp_path / "target"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_outside_is_touched(target: Path):
+    yield
+    outside = target.parent / "outside"
+    assert {p.name: p.read_bytes() for p in outside.iterdir()} == {"victim": b"untouched"}
+    assert sorted(p.name for p in target.parent.iterdir()) == ["outside", "target"]
+
+
+def test_the_builder_itself_writes_what_is_accepted(target: Path) -> None:
+    done = restore(*build([ROOT, row(b"a"), row(b"d", FOLDER), row(b"d/f")]), target)
+    assert (done.written.files, (target / "d" / "f").read_bytes()) == (2, CONTENT)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param([ROOT, row(b"../outside/victim")], id="parent"),
+        pytest.param([ROOT, row(b"d", FOLDER), row(b"d/../../outside/victim")], id="parent inside"),
+        pytest.param([ROOT, row(b"/etc/victim")], id="absolute"),
+        pytest.param([ROOT, row(b"")], id="empty"),
+        pytest.param([ROOT, row(b"d", FOLDER), row(b"d//f")], id="empty component"),
+        pytest.param([ROOT, row(b"./f")], id="dot"),
+        pytest.param([ROOT, row(b"d/", FOLDER)], id="slash at the end"),
+        pytest.param([ROOT, row(b"..", FOLDER)], id="parent folder"),
+        pytest.param([ROOT, row(b"f\0g")], id="NUL"),
+        pytest.param([ROOT, row(b"l", SYMLINK, link=b"../outside"), row(b"l/victim")], id="through a link"),
+        pytest.param([ROOT, row(b"l", SYMLINK, link=b"../outside"), row(b"l", FOLDER), row(b"l/victim")], id="link, then folder"),
+        pytest.param([ROOT, row(b"l", SYMLINK, link=b"../outside/victim"), row(b"l")], id="link, then file"),
+        pytest.param([ROOT, row(b"h", HARD_LINK, link=b"../outside/victim")], id="hard link out"),
+        pytest.param([ROOT, row(b"h", HARD_LINK, link=b"/etc/passwd")], id="hard link absolute"),
+        pytest.param([ROOT, row(b"h", HARD_LINK, link=b"existing")], id="hard link to what was there"),
+        pytest.param([ROOT, row(b"a", SYMLINK, link=b"../outside"), row(b"h", HARD_LINK, link=b"a/victim")], id="hard link by a link"),
+        pytest.param([ROOT, row(b"a"), row(b"h", HARD_LINK, link=b"a")], id="hard link to a file of one name"),
+        pytest.param([ROOT, row(b"a", links=2), row(b"h", HARD_LINK, link=b"a"), row(b"i", HARD_LINK, link=b"a")], id="too many names"),
+        pytest.param([ROOT, row(b"b"), row(b"a")], id="out of order"),
+        pytest.param([ROOT, row(b"a"), row(b"a")], id="twice"),
+        pytest.param([ROOT, row(b"d", FOLDER), row(b"e"), row(b"d/f")], id="back into a folder"),
+        pytest.param([ROOT, row(b"d/f")], id="folder missing"),
+        pytest.param([ROOT, ROOT], id="two roots"),
+        pytest.param([row(b"a")], id="no root"),
+        pytest.param([], id="nothing"),
+        pytest.param([row(index.ROOT)], id="root is a file"),
+        pytest.param([ROOT, row(b"l", SYMLINK)], id="link without target"),
+        pytest.param([ROOT, row(b"p", FIFO, link=b"x")], id="fifo with target"),
+        pytest.param([ROOT, row(b"a", sha256="0" * 64)], id="wrong content"),
+        pytest.param([ROOT, row(b"a", state="superseded")], id="first reading without a second"),
+    ],
+)
+def test_impossible_members_are_refused(target: Path, rows: list[Row]) -> None:
+    (target / "existing").write_bytes(b"mine")
+    with pytest.raises(CorruptData):
+        restore(*build(rows), target)
+    assert (target / "existing").read_bytes() == b"mine"
+    assert not [p.name for p in target.rglob("*partial*")]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"mode": 0o6755}, {"uid": 1}, {"gid": 1}, {"mtime_ns": 0}, {"path": b"b"}, {"size": 5}, {"kind": FIFO, "size": 0, "sha256": ""}],
+    ids=str,
+)
+def test_a_header_that_disagrees_with_the_index_is_refused(target: Path, changes: dict[str, object]) -> None:
+    evil = row(b"a")._replace(**changes)  # type: ignore[arg-type]
+    with pytest.raises(CorruptData, match="do not agree"):
+        restore(*build([ROOT, evil], told=lambda given: given if given.path == index.ROOT else row(b"a")), target)
+    assert not (target / "a").exists()
+
+
+@pytest.mark.parametrize("cut", [1, 512, 1024, 1536, 2048])
+def test_an_archive_cut_anywhere_is_refused(target: Path, cut: int) -> None:
+    archive, lines = build([ROOT, row(b"a")])
+    with pytest.raises(CorruptData):
+        restore(archive[:-cut], lines, target)
+
+
+@pytest.mark.parametrize("extra", [b"x", bytes(512), bytes(1 << 21)], ids=["byte", "block", "much"])
+def test_anything_behind_the_end_is_refused(target: Path, extra: bytes) -> None:
+    archive, lines = build([ROOT, row(b"a")])
+    with pytest.raises(CorruptData, match="behind its end"):
+        restore(archive + extra, lines, target)
+
+
+def test_a_member_that_the_index_does_not_know_is_refused(target: Path) -> None:
+    archive, _ = build([ROOT, row(b"a"), row(b"b")])
+    _, lines = build([ROOT, row(b"a")])
+    with pytest.raises(CorruptData):
+        restore(archive, lines, target)
+
+
+def test_an_index_cut_at_any_line_is_refused(target: Path) -> None:
+    archive, lines = build([ROOT, row(b"a"), row(b"b")])
+    whole = lines.splitlines(keepends=True)
+    for count in range(len(whole)):
+        with pytest.raises(CorruptData):
+            restore(archive, b"".join(whole[:count]), target)
+    with pytest.raises(CorruptData):
+        restore(archive, lines[:-1], target)
+    with pytest.raises(CorruptData):
+        restore(archive, lines + whole[-1], target)
+    with pytest.raises(CorruptData):
+        restore(archive, b"".join([*whole[:2], *whole[3:]]), target)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[]",
+        b"nonsense",
+        b'{"path":"a","kind":"f"}',
+        b'{"path":1,"kind":"f","size":1}',
+        b'{"path":"\\ud800","kind":"d","size":0,"mtime_ns":0,"ctime_ns":0,"inode":0,"mode":0,"uid":0,"gid":0,"offset":512}',
+        b'{"path":"a","kind":"b","size":0,"mtime_ns":0,"ctime_ns":0,"inode":0,"mode":0,"uid":0,"gid":0,"offset":512}',
+        b'{"path":"a","kind":"d","size":0,"mtime_ns":0,"ctime_ns":0,"inode":0,"mode":true,"uid":0,"gid":0,"offset":512}',
+        b'{"path":"a","kind":"d","size":0,"mtime_ns":0.5,"ctime_ns":0,"inode":0,"mode":0,"uid":0,"gid":0,"offset":512}',
+        b'{"path":"a","kind":"d","size":0,"mtime_ns":0,"ctime_ns":0,"inode":0,"mode":65536,"uid":0,"gid":0,"offset":512}',
+        b'{"path":"a","kind":"d","size":0,"mtime_ns":0,"ctime_ns":0,"inode":0,"mode":0,"uid":4294967295,"gid":0,"offset":512}',
+        b'{"path":"a","kind":"d","size":0,"mtime_ns":0,"ctime_ns":0,"inode":0,"mode":0,"uid":-1,"gid":0,"offset":512}',
+        b'{"frames":[]}',
+    ],
+)
+def test_a_malformed_line_is_refused(target: Path, line: bytes) -> None:
+    archive, lines = build([ROOT])
+    first, root, rest = lines.split(b"\n", 2)
+    with pytest.raises(CorruptData):
+        restore(archive, b"\n".join([first, root, line, rest]), target)
+
+
+def test_an_endless_line_does_not_fill_the_memory(target: Path) -> None:
+    with pytest.raises(CorruptData):
+        restore(b"", b'{"format":"' + bytes(32 << 20), target)
+
+
+def test_an_index_of_a_later_version_says_so(target: Path) -> None:
+    archive, lines = build([ROOT])
+    with pytest.raises(CorruptData, match="version 2"):
+        restore(archive, lines.replace(b'"version":1', b'"version":2'), target)
+
+
+@pytest.fixture
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Backup:
+    source = tmp_path_factory.mktemp("honest")
+    for name in "abc":
+        (source / name).write_bytes(name.encode() + os.urandom(3 << 20))
+    return back_up(source, cipher="None")
+
+
+def test_swapped_frames_are_told(target: Path, honest: Backup) -> None:
+    frames = []
+    rest = honest.archive
+    while rest:
+        reader = zstandard.ZstdDecompressor().decompressobj()
+        reader.decompress(rest)
+        frames.append(rest[: len(rest) - len(reader.unused_data)])
+        rest = reader.unused_data
+    assert len(frames) >= 3
+    frames[0], frames[1] = frames[1], frames[0]
+    with pytest.raises(CorruptData):
+        bring_back(dataclasses.replace(honest, archive=b"".join(frames)), target)
+
+
+def test_every_flipped_byte_of_a_sealed_archive_or_index_is_told(tmp_path_factory: pytest.TempPathFactory, target: Path) -> None:
+    source = tmp_path_factory.mktemp("source")
+    (source / "f").write_bytes(os.urandom(200_000))
+    backup = back_up(source)
+    for name in ("archive", "index"):
+        data = getattr(backup, name)
+        for at in [*range(0, len(data), max(1, len(data) // 12)), len(data) - 1]:
+            flipped = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+            with pytest.raises(CorruptData):
+                bring_back(dataclasses.replace(backup, **{name: flipped}), target)
+
+
+def test_a_sealed_archive_cut_at_any_chunk_is_told(tmp_path_factory: pytest.TempPathFactory, target: Path) -> None:
+    source = tmp_path_factory.mktemp("source")
+    (source / "f").write_bytes(os.urandom(300_000))
+    backup = back_up(source)
+    header = len(backup.archive) % (65536 + 16)
+    for size in [*range(0, len(backup.archive), 65536 + 16), header, len(backup.archive) - 1]:
+        with pytest.raises(CorruptData):
+            bring_back(dataclasses.replace(backup, archive=backup.archive[:size]), target)
+
+
+def test_another_archive_of_the_same_shape_is_told(tmp_path_factory: pytest.TempPathFactory, target: Path) -> None:
+    source = tmp_path_factory.mktemp("source")
+    (source / "f").write_bytes(b"one")
+    one = back_up(source, level=None)
+    stat = os.stat(source / "f")
+    (source / "f").write_bytes(b"two")
+    os.utime(source / "f", ns=(0, stat.st_mtime_ns))
+    two = back_up(source, level=None)
+    assert len(one.archive) == len(two.archive)
+    with pytest.raises(CorruptData, match="manifest signs"):
+        bring_back(dataclasses.replace(one, archive=two.archive), target)
+    plain = dataclasses.replace(one.packed, archive=two.packed.archive)
+    with pytest.raises(CorruptData, match="not what the index says"):
+        bring_back(dataclasses.replace(one, archive=two.archive, packed=plain), target)
+    assert not (target / "f").exists()
+
+
+def test_a_store_that_changes_its_answer_after_the_check_is_told() -> None:
+    data = os.urandom(10 << 20)
+    measured = measure(pieces(data), lambda: None)
+    assert (measured.size, measured.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    assert b"".join(again(pieces(data, 7777), measured)) == data
+    for other in (data[:-1], data + b"x", data[: 8 << 20], data[: 9 << 20] + b"x" + data[(9 << 20) + 1 :], b""):
+        got = bytearray()
+        with pytest.raises(CorruptData, match="verified a moment ago"):
+            got.extend(b"".join(again(pieces(other), measured)))
+        assert data.startswith(bytes(got))
+
+
+def test_a_decompression_bomb_is_refused_before_it_unfolds(target: Path) -> None:
+    """A window of 1 GiB is refused; one that fits inflates no further than the first byte that the index does not know."""
+    params = zstandard.ZstdCompressionParameters.from_level(3, window_log=27)
+    for bomb in (zstandard.ZstdCompressor(compression_params=params).compressobj().compress(bytes(64 << 20)), zstandard.compress(bytes(64 << 20))):
+        _, lines = build([ROOT])
+        root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with pytest.raises(CorruptData):
+                unpack(
+                    PassThroughReader(Pull(pieces(bomb))),
+                    PassThroughReader(Pull(pieces(zstandard.compress(lines)))),
+                    root,
+                    compressed=True,
+                    content=0,
+                    entries=0,
+                    stop=threading.Event(),
+                )
+        finally:
+            os.close(root)

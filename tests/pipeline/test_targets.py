@@ -1,0 +1,194 @@
+"""What a restore does to a folder that is not empty, not large enough, or left over from an interrupted restore."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from iot_backup.errors import Cancelled, CorruptData, TargetFull
+from iot_backup.worker import target as targets
+from iot_backup.worker.room import check_room
+from tests.pipeline.roundtrip import Backup, back_up, bring_back, facts
+
+LEFT_OVER = ".iot-backup-restore-0123456789abcdef.partial"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    root = tmp_path / "source"
+    (root / "folder").mkdir(parents=True)
+    (root / "folder" / "file").write_bytes(b"new")
+    (root / "link").symlink_to("folder")
+    (root / "top").write_bytes(b"new")
+    os.mkfifo(root / "pipe")
+    (root / "x").write_bytes(b"two names")
+    os.link(root / "x", root / "y")
+    return root
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    (tmp_path / "target").mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "file").write_bytes(b"untouched")
+    return tmp_path / "target"
+
+
+def test_what_is_not_in_the_backup_stays(source: Path, target: Path) -> None:
+    (target / "folder").mkdir()
+    (target / "folder" / "mine").write_bytes(b"mine")
+    (target / "mine").write_bytes(b"mine")
+    (target / "top").write_bytes(b"a longer old content")
+    bring_back(back_up(source), target)
+    assert (target / "mine").read_bytes() == (target / "folder" / "mine").read_bytes() == b"mine"
+    assert (target / "top").read_bytes() == b"new"
+    assert facts(source).items() <= facts(target).items()
+
+
+@pytest.mark.parametrize("name", ["folder", "link", "top", "pipe", "x", "y"])
+@pytest.mark.parametrize("kind", ["file", "folder", "link to folder", "link to file", "dangling", "fifo"])
+def test_a_path_of_another_kind_is_replaced_and_no_link_is_followed(source: Path, target: Path, name: str, kind: str) -> None:
+    path = target / name
+    match kind:
+        case "file":
+            path.write_bytes(b"old")
+        case "folder":
+            (path / "inner").mkdir(parents=True)
+            (path / "inner" / "file").write_bytes(b"old")
+        case "link to folder":
+            path.symlink_to(target.parent / "outside")
+        case "link to file":
+            path.symlink_to(target.parent / "outside" / "file")
+        case "dangling":
+            path.symlink_to("nowhere")
+        case "fifo":
+            os.mkfifo(path)
+    bring_back(back_up(source), target)
+    kept = {b"folder/inner", b"folder/inner/file"} if (name, kind) == ("folder", "folder") else set()
+    assert {path: fact for path, fact in facts(target).items() if path not in kept} == facts(source)
+    assert [p.name for p in (target.parent / "outside").iterdir()] == ["file"]
+    assert (target.parent / "outside" / "file").read_bytes() == b"untouched"
+
+
+def test_an_open_file_keeps_its_old_content_and_the_name_gets_the_new_one(source: Path, target: Path) -> None:
+    (target / "top").write_bytes(b"old")
+    with open(target / "top", "rb") as before:
+        bring_back(back_up(source), target)
+        assert before.read() == b"old"
+    assert (target / "top").read_bytes() == b"new"
+
+
+def test_left_overs_of_an_interrupted_restore_go(source: Path, target: Path) -> None:
+    (target / "folder").mkdir()
+    (target / LEFT_OVER).write_bytes(b"half")
+    (target / "folder" / LEFT_OVER).write_bytes(b"half")
+    (target / "folder" / (LEFT_OVER + "x")).write_bytes(b"not ours")
+    bring_back(back_up(source), target)
+    assert sorted(os.listdir(target)) == ["folder", "link", "pipe", "top", "x", "y"]
+    assert sorted(os.listdir(target / "folder")) == [LEFT_OVER + "x", "file"]
+
+
+def test_a_restore_that_was_stopped_can_be_run_again(source: Path, target: Path) -> None:
+    for number in range(50):
+        (source / f"n{number:02}").write_bytes(os.urandom(100_000))
+    backup = back_up(source)
+
+    class AfterAWhile(threading.Event):
+        looks = 0
+
+        def is_set(self) -> bool:
+            self.looks += 1
+            return self.looks > 60
+
+    with pytest.raises(Cancelled):
+        bring_back(backup, target, stop=AfterAWhile())
+    assert 0 < len(os.listdir(target)) < len(os.listdir(source))
+    assert not [name for name in os.listdir(target) if "partial" in name]
+    for name in os.listdir(target):
+        if (target / name).is_file():
+            assert (target / name).read_bytes() == (source / name).read_bytes()
+    bring_back(backup, target)
+    assert facts(target) == facts(source)
+
+
+def test_success_is_told_only_after_the_disk_has_it(source: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(self: targets.Target) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(targets.Target, "flush", failing)
+    with pytest.raises(Exception, match="Input/output error"):
+        bring_back(back_up(source), target)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,nr_inodes=40", "small", folder], check=False).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def big(tmp_path: Path, size: int, count: int = 1) -> Backup:
+    root = tmp_path / "big"
+    root.mkdir()
+    for number in range(count):
+        (root / f"file{number}").write_bytes(os.urandom(size // count))
+    return back_up(root)
+
+
+def test_a_target_that_is_too_small_is_refused_before_a_byte_is_written(tmp_path: Path, small_disk: Path) -> None:
+    (small_disk / "mine").write_bytes(b"mine")
+    with pytest.raises(TargetFull, match=r"too small.*Nothing was written"):
+        bring_back(big(tmp_path, 5 << 20), small_disk)
+    assert os.listdir(small_disk) == ["mine"]
+
+
+def test_too_few_inodes_are_refused_before_a_byte_is_written(tmp_path: Path, small_disk: Path) -> None:
+    with pytest.raises(TargetFull, match="inodes"):
+        bring_back(big(tmp_path, 1000, count=50), small_disk)
+    assert os.listdir(small_disk) == []
+
+
+def test_a_nearly_full_target_that_holds_the_same_files_is_no_obstacle(tmp_path: Path, small_disk: Path) -> None:
+    backup = big(tmp_path, 1_300_000, count=10)
+    bring_back(backup, small_disk)
+    bring_back(backup, small_disk)
+    assert facts(small_disk) == facts(tmp_path / "big")
+
+
+def test_a_disk_that_fills_up_meanwhile_is_told_and_leaves_whole_files_only(tmp_path: Path, small_disk: Path) -> None:
+    backup = big(tmp_path, 1_900_000, count=10)
+    (small_disk / "other").write_bytes(bytes(1_000_000))  # counts as replaceable, and is not
+    with pytest.raises(TargetFull, match="no room is left in the target at 'file"):
+        bring_back(backup, small_disk)
+    names = [name for name in os.listdir(small_disk) if name != "other"]
+    assert names
+    for name in names:
+        assert (small_disk / name).read_bytes() == (tmp_path / "big" / name).read_bytes()
+
+
+def test_room_is_asked_of_the_file_system(tmp_path: Path) -> None:
+    root = os.open(tmp_path, os.O_RDONLY)
+    try:
+        check_room(root, 0, 0)
+        with pytest.raises(TargetFull):
+            check_room(root, 1 << 60, 1)
+    finally:
+        os.close(root)
+
+
+def test_a_wrong_content_never_replaces_a_file(source: Path, target: Path) -> None:
+    (target / "top").write_bytes(b"old")
+    backup = back_up(source, cipher="None", level=None)
+    evil = Backup(backup.archive.replace(b"new\0", b"odd\0"), backup.index, backup.packed, "None", compressed=False)
+    with pytest.raises(CorruptData):
+        bring_back(evil, target)
+    assert (target / "top").read_bytes() == b"old"
+    assert not (target / "folder" / "file").exists()
