@@ -94,12 +94,19 @@ def check_target(restore: RestoreJob, around: Surroundings, *, ours: bool) -> Tr
     return None
 
 
-def owner(restore: RestoreJob, backup: Backup | None) -> Identity | None:
-    """Who writes into a new claim: the owner of the backup's root folder, with that group for the volume."""
-    if restore.spec.target.new_claim is None or backup is None or backup.status.source_owner is None:
-        return None
-    uid, gid = backup.status.source_owner.uid, backup.status.source_owner.gid
-    return Identity(fs_group=gid or None) if uid == 0 else Identity(uid, gid, fs_group=gid)
+def writer(restore: RestoreJob, backup: Backup | None, workload: Identity | None) -> Identity | None:
+    """Who writes where nobody uses the claim now; None if nothing tells.
+
+    The owner of the backup's root folder; where that is root (a volume handed over by fsGroup), the workload as it was last
+    seen, with the folder's group. A new claim is handed over to that group, an existing one is left as it is.
+    """
+    owner = backup.status.source_owner if backup else None
+    if owner is None:
+        return workload
+    who = Identity(owner.uid, owner.gid) if owner.uid else workload or Identity()
+    if restore.spec.target.new_claim:
+        return Identity(who.uid, who.gid, fs_group=owner.gid or None)
+    return who.joining(*([owner.gid] if owner.gid and owner.gid != who.gid else []))
 
 
 def new_claim(restore: RestoreJob, wanted: NewClaim, annotation: str) -> Json:
