@@ -1,0 +1,109 @@
+"""Archives on their way back: whatever was done to them in the store is noticed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from iot_backup.core.manifest import Manifest
+from iot_backup.errors import CorruptData, KeyMissing
+from iot_backup.repository import reading
+from iot_backup.storage.memory import MemoryStore
+
+from .world import NOW, World, backed_up, pin, restored, sealed
+
+CONTENT = bytes(range(256)) * 1500
+
+
+def flipped(at: int) -> Callable[[bytes], bytes]:
+    def damage(data: bytes) -> bytes:
+        bad = bytearray(data)
+        bad[at] ^= 1
+        return bytes(bad)
+
+    return damage
+
+
+DAMAGE = {
+    "first byte": flipped(0),
+    "middle byte": flipped(100_000),
+    "last byte": flipped(-1),
+    "cut": lambda data: data[:-1],
+    "cut to a chunk": lambda data: data[: len(data) - len(data) % 65536],
+    "longer": lambda data: data + b"\0",
+    "empty": lambda data: b"",
+}
+
+
+@pytest.mark.parametrize("mode", ["passphrase", "none"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_archive_is_noticed_by_verifying_and_by_reading(mode: str, damage: str) -> None:
+    world = World(mode)
+    trust = pin(world.probe())
+    manifest = backed_up(world.opened(trust), content=CONTENT).manifest
+    body, when = world.store.objects[manifest.archive_key]
+    world.store.objects[manifest.archive_key] = (DAMAGE[damage](body), when)
+    repository = world.restoring(trust)
+    with pytest.raises(CorruptData):
+        reading.verify(world.store, manifest.archive_key, manifest.archive)
+    with pytest.raises(CorruptData):
+        reading.archive(world.store, manifest, repository.identity).read()
+
+
+def test_an_archive_of_equal_size_by_another_hand_is_refused_at_its_first_bytes() -> None:
+    world = World()
+    trust = pin(world.probe())
+    repository = world.opened(trust)
+    manifest = backed_up(repository, content=CONTENT).manifest
+    other, facts = sealed(repository, bytes(len(CONTENT)))
+    assert facts.size == manifest.archive.size
+    world.store.objects[manifest.archive_key] = (other, NOW)
+    identity = world.restoring(trust).identity
+    with pytest.raises(CorruptData, match="damaged or replaced"):
+        reading.archive(world.store, manifest, identity)
+    with pytest.raises(CorruptData, match="not what its manifest signs"):
+        reading.verify(world.store, manifest.archive_key, manifest.archive)
+
+
+def test_a_missing_archive_is_told_in_words() -> None:
+    world = World()
+    trust = pin(world.probe())
+    manifest = backed_up(world.opened(trust)).manifest
+    world.store.delete(manifest.archive_key)
+    for look in (lambda: reading.verify(world.store, manifest.archive_key, manifest.archive), lambda: opened(world, manifest)):
+        with pytest.raises(CorruptData, match="somebody deleted it"):
+            look()
+
+
+def opened(world: World, manifest: Manifest) -> None:
+    reading.archive(world.store, manifest, world.restoring(None).identity)
+
+
+def test_no_key_is_said_before_the_store_is_read() -> None:
+    world = World()
+    manifest = backed_up(world.opened(pin(world.probe()))).manifest
+    with pytest.raises(KeyMissing, match="no key was given"):
+        reading.archive(world.store, manifest, None)
+
+
+@pytest.mark.parametrize("size", [1, 7, 65_536, 1_000_000])
+def test_whatever_pieces_the_store_gives_the_content_is_the_same(size: int) -> None:
+    class Pieces(MemoryStore):
+        def stream(self, key: str) -> Iterator[bytes]:
+            body = self.read(key)
+            return (body[at : at + size] for at in range(0, len(body), size))
+
+    world = World(store=Pieces(lambda: NOW))
+    trust = pin(world.probe())
+    committed = backed_up(world.opened(trust), content=b"x" * 3000 if size == 1 else CONTENT)
+    assert restored(world.restoring(trust), committed.manifest.id) == (b"x" * 3000 if size == 1 else CONTENT)
+
+
+def test_progress_tells_bytes() -> None:
+    world = World()
+    manifest = backed_up(world.opened(pin(world.probe())), content=CONTENT).manifest
+    told: list[int] = []
+    reading.verify(world.store, manifest.archive_key, manifest.archive, told.append)
+    assert told[-1] == manifest.archive.size
+    assert told == sorted(told)
