@@ -38,5 +38,6 @@ def _established(cluster: Cluster) -> bool:
     found = json.loads(cluster.run("get", "customresourcedefinitions", "--output=json"))["items"]
     ours = [crd for crd in found if crd["spec"]["group"] == "backup.iot-system.io"]
     return len(ours) == 4 and all(
-        any(condition["type"] == "Established" and condition["status"] == "True" for condition in crd["status"]["conditions"]) for crd in ours
+        any(condition["type"] == "Established" and condition["status"] == "True" for condition in crd["status"]["conditions"])
+        for crd in ours
     )

@@ -44,7 +44,9 @@ class Place:
     admin: ApiServer
     users: dict[str, ApiServer]
 
-    def create(self, user: str, kind: str, changes: dict[str, Any] | None = None, *, name: str = "tried", keep: bool = False) -> dict[str, Any]:
+    def create(
+        self, user: str, kind: str, changes: dict[str, Any] | None = None, *, name: str = "tried", keep: bool = False
+    ) -> dict[str, Any]:
         wanted = body(kind, spec(kind, changes or {}), name=name, namespace=self.namespace)
         return self.users[user].create(wanted, dry_run=not keep)
 

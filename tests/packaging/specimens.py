@@ -76,7 +76,11 @@ ACCEPTED = (
     Accepted("BackupStorage", "passphrase and recipients", {"encryption.recipients": [RECIPIENT]}),
     Accepted("BackupStorage", "openly nothing", {"encryption": {"algorithm": "None"}}),
     Accepted("BackupStorage", "a fingerprint", {"encryption.fingerprint": "0" * 64}),
-    Accepted("BackupStorage", "a server of one's own", {"s3.endpoint": "https://minio.minio.svc:9000", "s3.prefix": "a/b.c", "s3.pathStyle": True}),
+    Accepted(
+        "BackupStorage",
+        "a server of one's own",
+        {"s3.endpoint": "https://minio.minio.svc:9000", "s3.prefix": "a/b.c", "s3.pathStyle": True},
+    ),
     Accepted("BackupStorage", "an IPv6 server", {"s3.endpoint": "http://[fd00::1]:9000/"}),
     Accepted("BackupJob", "a schedule", {"schedule": "*/5 0-6,22 * JAN-MAR ?"}),
     Accepted("BackupJob", "a word for a schedule", {"schedule": "@daily"}),
@@ -100,7 +104,12 @@ ACCEPTED = (
         {
             "worker": {
                 "resources": {"requests": {"cpu": "100m", "memory": "1.5Gi"}, "limits": {"cpu": 2, "memory": "1e9"}},
-                "securityContext": {"runAsUser": 999, "supplementalGroups": [0, 3000], "fsGroup": 999, "seLinuxOptions": {"level": "s0:c1,c2"}},
+                "securityContext": {
+                    "runAsUser": 999,
+                    "supplementalGroups": [0, 3000],
+                    "fsGroup": 999,
+                    "seLinuxOptions": {"level": "s0:c1,c2"},
+                },
                 "nodeSelector": {"kubernetes.io/os": "linux"},
                 "tolerations": [{"key": "edge", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}],
                 "priorityClassName": "low",
@@ -122,9 +131,17 @@ REJECTED = (
     Rejected("BackupStorage", "silence about encryption", {"encryption": ABSENT}, "spec.encryption", rule=False),
     Rejected("BackupStorage", "encryption without a key", {"encryption": {}}, "algorithm Age needs secretRef (a passphrase) or recipients"),
     Rejected("BackupStorage", "a key for no encryption", {"encryption.algorithm": "None"}, "algorithm None seals nothing"),
-    Rejected("BackupStorage", "recipients for no encryption", {"encryption": {"algorithm": "None", "recipients": [RECIPIENT]}}, "seals nothing"),
+    Rejected(
+        "BackupStorage", "recipients for no encryption", {"encryption": {"algorithm": "None", "recipients": [RECIPIENT]}}, "seals nothing"
+    ),
     Rejected("BackupStorage", "an unknown cipher", {"encryption.algorithm": "AES256"}, "Unsupported value", rule=False),
-    Rejected("BackupStorage", "an ssh key as recipient", {"encryption.recipients": ["ssh-ed25519 AAAA"]}, "spec.encryption.recipients", rule=False),
+    Rejected(
+        "BackupStorage",
+        "an ssh key as recipient",
+        {"encryption.recipients": ["ssh-ed25519 AAAA"]},
+        "spec.encryption.recipients",
+        rule=False,
+    ),
     Rejected("BackupStorage", "an empty list of recipients", {"encryption": {"recipients": []}}, "spec.encryption.recipients", rule=False),
     Rejected("BackupStorage", "a secret without a key", {"encryption": {"secretRef": {"name": "x"}}}, "secretRef.key", rule=False),
     Rejected("BackupStorage", "no bucket", {"s3.bucket": ABSENT}, "spec.s3.bucket", rule=False),
@@ -135,10 +152,18 @@ REJECTED = (
     Rejected("BackupStorage", "a password in the endpoint", {"s3.endpoint": "https://me:secret@host"}, "spec.s3.endpoint", rule=False),
     Rejected("BackupStorage", "an endpoint without scheme", {"s3.endpoint": "host:9000"}, "spec.s3.endpoint", rule=False),
     Rejected("BackupStorage", "a short fingerprint", {"encryption.fingerprint": "ab"}, "spec.encryption.fingerprint", rule=False),
-    Rejected("BackupStorage", "a path that climbs", {"s3": ABSENT, "volume": {"claimName": "d", "path": ".."}}, "no part of the path may be '..'"),
-    Rejected("BackupStorage", "an absolute path", {"s3": ABSENT, "volume": {"claimName": "d", "path": "/a"}}, "spec.volume.path", rule=False),
-    Rejected("BackupStorage", "a claim that is a path", {"s3": ABSENT, "volume": {"claimName": "../d"}}, "spec.volume.claimName", rule=False),
-    Rejected("BackupStorage", "a negative group", {"s3": ABSENT, "volume": {"claimName": "d", "group": -1}}, "spec.volume.group", rule=False),
+    Rejected(
+        "BackupStorage", "a path that climbs", {"s3": ABSENT, "volume": {"claimName": "d", "path": ".."}}, "no part of the path may be '..'"
+    ),
+    Rejected(
+        "BackupStorage", "an absolute path", {"s3": ABSENT, "volume": {"claimName": "d", "path": "/a"}}, "spec.volume.path", rule=False
+    ),
+    Rejected(
+        "BackupStorage", "a claim that is a path", {"s3": ABSENT, "volume": {"claimName": "../d"}}, "spec.volume.claimName", rule=False
+    ),
+    Rejected(
+        "BackupStorage", "a negative group", {"s3": ABSENT, "volume": {"claimName": "d", "group": -1}}, "spec.volume.group", rule=False
+    ),
     Rejected("BackupJob", "no storage", {"storageRef": ABSENT}, "spec.storageRef", rule=False),
     Rejected("BackupJob", "no source", {"source": ABSENT}, "spec.source", rule=False),
     Rejected("BackupJob", "a source of no kind", {"source": {}}, "spec.source.volume", rule=False),
@@ -160,9 +185,18 @@ REJECTED = (
     Rejected("BackupJob", "two lines", {"schedule": "0 0 * * *\n"}, "spec.schedule", rule=False),
     Rejected("BackupJob", "bad cron among several", {"schedules": [{"name": "a", "schedule": "daily"}]}, "a schedule has five fields"),
     Rejected(
-        "BackupJob", "two of a name", {"schedules": [{"name": "a", "schedule": "0 0 * * *"}, {"name": "a", "schedule": "1 0 * * *"}]}, "uplicate", rule=False
+        "BackupJob",
+        "two of a name",
+        {"schedules": [{"name": "a", "schedule": "0 0 * * *"}, {"name": "a", "schedule": "1 0 * * *"}]},
+        "uplicate",
+        rule=False,
     ),
-    Rejected("BackupJob", "a schedule with a dotted name", {"schedules": [{"name": "a.b", "schedule": "0 0 * * *"}]}, "a schedule's name consists of"),
+    Rejected(
+        "BackupJob",
+        "a schedule with a dotted name",
+        {"schedules": [{"name": "a.b", "schedule": "0 0 * * *"}]},
+        "a schedule's name consists of",
+    ),
     Rejected("BackupJob", "an empty list of schedules", {"schedules": []}, "spec.schedules", rule=False),
     Rejected("BackupJob", "a chain that climbs", {"chain": "a..b"}, "a chain's name consists of"),
     Rejected("BackupJob", "a chain with a slash", {"chain": "a/b"}, "a chain's name consists of"),
@@ -179,23 +213,53 @@ REJECTED = (
     Rejected("BackupJob", "a start deadline below a minute", {"startingDeadlineSeconds": 59}, "startingDeadlineSeconds", rule=False),
     Rejected("BackupJob", "endless retries", {"backoffLimit": 11}, "spec.backoffLimit", rule=False),
     Rejected("BackupJob", "user 0 by number", {"worker": {"securityContext": {"runAsUser": 0}}}, "runAsUser", rule=False),
-    Rejected("BackupJob", "root as another", {"worker": {"identity": "Root", "securityContext": {"runAsUser": 5}}}, "identity: Root runs as user 0"),
+    Rejected(
+        "BackupJob",
+        "root as another",
+        {"worker": {"identity": "Root", "securityContext": {"runAsUser": 5}}},
+        "identity: Root runs as user 0",
+    ),
     Rejected("BackupJob", "a label of ours", {"worker": {"podLabels": {"backup.iot-system.io/owner-name": "x"}}}, "belong to the operator"),
     Rejected("BackupJob", "a label below ours", {"worker": {"podLabels": {"kopf.backup.iot-system.io/x": "x"}}}, "belong to the operator"),
-    Rejected("BackupJob", "a label of the installation", {"worker": {"podLabels": {"app.kubernetes.io/managed-by": "x"}}}, "belong to the operator"),
-    Rejected("BackupJob", "an annotation of ours", {"worker": {"podAnnotations": {"backup.iot-system.io/spec": "{}"}}}, "belong to the operator"),
+    Rejected(
+        "BackupJob",
+        "a label of the installation",
+        {"worker": {"podLabels": {"app.kubernetes.io/managed-by": "x"}}},
+        "belong to the operator",
+    ),
+    Rejected(
+        "BackupJob", "an annotation of ours", {"worker": {"podAnnotations": {"backup.iot-system.io/spec": "{}"}}}, "belong to the operator"
+    ),
     Rejected("BackupJob", "a label with a blank", {"worker": {"podLabels": {"team": "a b"}}}, "podLabels", rule=False),
     Rejected("BackupJob", "a quantity of nothing", {"worker": {"resources": {"limits": {"memory": "much"}}}}, "memory", rule=False),
     Rejected("Backup", "no job", {"jobRef": ABSENT}, "spec.jobRef", rule=False),
     Rejected("Backup", "half a run", {"run": {"jobName": "x"}}, "spec.run.jobUID", rule=False),
     Rejected("RestoreJob", "no source", {"backupRef": ABSENT}, "give exactly one source"),
     Rejected("RestoreJob", "two sources", {"backupJobRef": {"name": "daily"}, "latest": True}, "give exactly one source"),
-    Rejected("RestoreJob", "a job without latest", {"backupRef": ABSENT, "backupJobRef": {"name": "d"}}, "backupJobRef and latest: true belong together"),
-    Rejected("RestoreJob", "latest false", {"backupRef": ABSENT, "backupJobRef": {"name": "d"}, "latest": False}, "latest: true belong together"),
+    Rejected(
+        "RestoreJob",
+        "a job without latest",
+        {"backupRef": ABSENT, "backupJobRef": {"name": "d"}},
+        "backupJobRef and latest: true belong together",
+    ),
+    Rejected(
+        "RestoreJob", "latest false", {"backupRef": ABSENT, "backupJobRef": {"name": "d"}, "latest": False}, "latest: true belong together"
+    ),
     Rejected("RestoreJob", "latest of a backup", {"latest": True}, "backupJobRef and latest: true belong together"),
-    Rejected("RestoreJob", "a storage without archive", {"backupRef": ABSENT, "storageRef": {"name": "p"}}, "storageRef and archive belong together"),
+    Rejected(
+        "RestoreJob",
+        "a storage without archive",
+        {"backupRef": ABSENT, "storageRef": {"name": "p"}},
+        "storageRef and archive belong together",
+    ),
     Rejected("RestoreJob", "an archive of a backup", {"archive": "0" * 16}, "storageRef and archive belong together"),
-    Rejected("RestoreJob", "an archive that climbs", {"backupRef": ABSENT, "storageRef": {"name": "p"}, "archive": "../../x"}, "spec.archive", rule=False),
+    Rejected(
+        "RestoreJob",
+        "an archive that climbs",
+        {"backupRef": ABSENT, "storageRef": {"name": "p"}, "archive": "../../x"},
+        "spec.archive",
+        rule=False,
+    ),
     Rejected("RestoreJob", "no target", {"target": {}}, "give exactly one target"),
     Rejected("RestoreJob", "two targets", {"target.newClaim": {"name": "c", "size": "1Gi"}}, "give exactly one target"),
     Rejected("RestoreJob", "a size of nothing", {"target": {"newClaim": {"name": "c", "size": "0"}}}, "give a size such as 10Gi"),

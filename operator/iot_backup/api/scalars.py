@@ -68,7 +68,11 @@ def _duration(value: Any) -> Any:
 
 
 def _size(text: str) -> str:
-    if parse_quantity(text) <= 0:
+    try:
+        positive = parse_quantity(text) > 0
+    except ValueError:
+        positive = False
+    if not positive:
         raise ValueError("give a size such as 10Gi")
     return text
 
@@ -93,7 +97,11 @@ Duration = Annotated[timedelta, BeforeValidator(_duration), WithJsonSchema({"typ
 """Text such as "1h30m" in the object, a timedelta of 1 s to 8760 h here."""
 ClaimSize = Annotated[str, Field(max_length=32), AfterValidator(_size)]
 """A quantity, kept as written."""
-ResourceQuantity = Annotated[int | str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+|[numkMGTPE]|[KMGTPE]i)?$")]
+ResourceQuantity = (
+    Annotated[int, Field(ge=0)]
+    | Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+|[numkMGTPE]|[KMGTPE]i)?$")]
+)
+"""A quantity, kept as written."""
 ArchiveId = Annotated[str, Field(max_length=16, pattern=r"^[0-9a-f]{16}$")]
 Sha256 = Annotated[str, Field(max_length=64, pattern=r"^[0-9a-f]{64}$")]
 Checksum = Annotated[str, Field(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
