@@ -34,7 +34,9 @@ def read_secret(source: SecretSource, secrets_dir: Path) -> str:
     try:
         return read_secret_bytes(source, secrets_dir).decode().strip()
     except UnicodeDecodeError:
-        raise SecretMissing(f"key {source.key} of Secret {source.secret} is not text. Put the plain value there, not an encoded file.") from None
+        raise SecretMissing(
+            f"key {source.key} of Secret {source.secret} is not text. Put the plain value there, not an encoded file."
+        ) from None
 
 
 def read_secret_bytes(source: SecretSource, secrets_dir: Path) -> bytes:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, PermissionDeniedError
 
 from iot_backup.errors import AlreadyExists, CorruptData, NotFound, StorageUnavailable, UntrustedCertificate
 from iot_backup.storage import keys, s3_client, s3_clock, s3_download, s3_upload
@@ -38,10 +38,15 @@ class S3Store:
     def __init__(self, location: Location, root: str = "", *, conditional_writes: bool = True, timing: Timing | None = None) -> None:
         self.location = location
         self.conditional_writes = conditional_writes
-        self._root = "/".join((*keys.parts(root.strip("/")), "")) if root.strip("/") else ""
+        self.root = "/".join((*keys.parts(root.strip("/")), "")) if root.strip("/") else ""
+        """Put before every key: empty, or with a slash at the end."""
         self._timing = timing or Timing()
         self._lock = threading.Lock()
         self._greeted = False
+
+    def at(self, root: str) -> S3Store:
+        """The same bucket with another root, asked as a server that knows conditional writes."""
+        return S3Store(self.location, root, timing=self._timing)
 
     def create(self, key: str, body: bytes) -> None:
         path = self._path(key)
@@ -106,10 +111,10 @@ class S3Store:
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         _, above = keys.folder(prefix)
         with self._explained("list", prefix):
-            for page in obstore.list(self._control, (self._root + above).rstrip("/") or None):
+            for page in obstore.list(self._control, (self.root + above).rstrip("/") or None):
                 for found in page:
-                    key = found["path"].removeprefix(self._root)
-                    if found["path"].startswith(self._root + prefix) and key:
+                    key = found["path"].removeprefix(self.root)
+                    if found["path"].startswith(self.root + prefix) and key:
                         yield ObjectInfo(key, found["size"], found["last_modified"])
 
     def delete(self, key: str) -> None:
@@ -123,12 +128,9 @@ class S3Store:
     def _meta(self, key: str) -> obstore.ObjectMeta:
         path = self._path(key)
         with self._explained("read", key):
-            try:
+            # An answer to HEAD has no body, so a missing key and a missing bucket look the same; one to GET says which.
+            with suppress(FileNotFoundError, PermissionDeniedError):
                 return obstore.head(self._control, path)
-            except (FileNotFoundError, BaseError) as error:
-                if code_of(error):
-                    raise
-            # An answer to HEAD has no body: a missing key and a missing bucket look the same. One to GET says which.
             return obstore.get(self._control, path).meta
 
     def _exists(self, key: str) -> bool:
@@ -154,7 +156,7 @@ class S3Store:
 
     def _path(self, key: str) -> str:
         keys.parts(key)
-        return self._root + key
+        return self.root + key
 
     @contextmanager
     def _explained(self, verb: str, key: str, *, source: s3_upload.Parts | None = None) -> Iterator[None]:
@@ -164,7 +166,7 @@ class S3Store:
         except Failures as error:
             if source is not None and source.failure is not None:
                 raise source.failure from None
-            raise explain(error, Attempt(self.location, verb, self._root + key)) from error
+            raise explain(error, Attempt(self.location, verb, self.root + key)) from error
         except BaseException:
             if source is not None and source.failure is not None:
                 raise source.failure from None
@@ -176,9 +178,9 @@ class S3Store:
             if self._greeted:
                 return
             try:
-                obstore.head(s3_client.greeting(self.location, self._timing), self._root + "repo.json")
+                obstore.head(s3_client.greeting(self.location, self._timing), self.root + "repo.json")
             except Failures as error:
-                meant = explain(error, Attempt(self.location, "read", self._root))
+                meant = explain(error, Attempt(self.location, "read", self.root))
                 if isinstance(meant, UntrustedCertificate):
                     raise meant from error
             self._greeted = True

@@ -73,9 +73,13 @@ class VolumeStore:
                 yield chunk
 
     def head(self, key: str) -> ObjectInfo:
-        with self._object(key) as descriptor:
-            found = os.fstat(descriptor)
+        found = self.stat(key)
         return ObjectInfo(key, found.st_size, _time(found))
+
+    def stat(self, key: str) -> os.stat_result:
+        """What the file system says of an object: owner and mode too. NotFound."""
+        with self._object(key) as descriptor:
+            return os.fstat(descriptor)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         names, above = keys.folder(prefix)

@@ -1,0 +1,141 @@
+"""What a store can do, as tried on it. Only the probe comes here: boto3, for what obstore cannot ask, costs a quarter of a second."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from iot_backup.core.report import Capabilities
+from iot_backup.errors import AccessDenied, AlreadyExists, IotBackupError
+from iot_backup.storage.s3 import S3Store
+from iot_backup.storage.volume import VolumeStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from iot_backup.storage.store import Store
+
+TIMEOUT = 10
+"""Seconds for one question by boto3."""
+
+
+def probe_capabilities(store: Store, probe_id: str) -> Capabilities:
+    """Try the store. `probe_id`: 16 hex digits, new for every probe; the key `announce/<it>` is made and removed.
+
+    Raises what the store raises; for a volume InvalidSpec if it cannot hard-link, AccessDenied if what we write does not belong to
+    the store's group.
+    """
+    key = f"announce/{probe_id}"
+    if isinstance(store, S3Store):
+        conditional = _refuses_a_second(store.at(store.root), key)
+        lock, versions = _control(store)
+        return Capabilities(conditional_writes=conditional, object_lock=lock, versioning=versions)
+    if isinstance(store, VolumeStore):
+        _check_group(store, key)
+    return Capabilities(conditional_writes=_refuses_a_second(store, key))
+
+
+def probe_isolation(store: Store, probe_id: str) -> bool | None:
+    """Whether these credentials reach nothing outside the repository's root; None where the question makes no sense.
+
+    A claim belongs to one namespace. In a bucket, listing the whole or the folder of all repositories, and reading from one that
+    does not exist, must be refused; "not there" is an answer, so it is not a refusal.
+    """
+    if not isinstance(store, S3Store):
+        return None
+    above = store.root.rstrip("/").rpartition("/")[0]
+    outside = store.at(above)
+    whole = store.at("")
+    reads: tuple[Callable[[], object], ...] = (
+        lambda: next(whole.list(""), None),
+        lambda: next(outside.list(""), None),
+        lambda: outside.read(f"isolation-{probe_id}/repo.json"),
+    )
+    return all(_is_denied(read) for read in reads)
+
+
+def _refuses_a_second(store: Store, key: str) -> bool:
+    try:
+        store.create(key, b"first")
+        try:
+            store.create(key, b"second")
+        except AlreadyExists:
+            return True
+        return False
+    finally:
+        store.delete(key)
+
+
+def _check_group(store: VolumeStore, key: str) -> None:
+    store.create(key, b"")
+    try:
+        found = store.stat(key)
+    finally:
+        store.delete(key)
+    if found.st_gid != store.group or stat.S_IMODE(found.st_mode) != 0o660:
+        raise AccessDenied(
+            f"what is written to claim {store.claim} belongs to group {found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}, instead of group "
+            f"{store.group}, mode 0660, so runs under other users could not read it. Set spec.volume.group of the BackupStorage to "
+            f"{found.st_gid}, or let the claim's file system and its mount options allow the group."
+        )
+
+
+def _is_denied(read: Callable[[], object]) -> bool:
+    try:
+        read()
+    except IotBackupError as error:
+        if type(error) is AccessDenied:
+            return True
+        if error.retryable or isinstance(error, AccessDenied):
+            raise
+    return False
+
+
+def _control(store: S3Store) -> tuple[bool, bool]:
+    """Object lock and versioning; a store that does not answer has neither."""
+    from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+
+    def answer(question: Callable[[], Any]) -> dict[str, Any]:
+        try:
+            return dict(question())
+        except (BotoCoreError, ClientError):
+            return {}
+
+    with _ca_file(store.location.ca) as ca, closing(_client(store, ca)) as client:
+        bucket = store.location.bucket
+        lock = answer(lambda: client.get_object_lock_configuration(Bucket=bucket))
+        versions = answer(lambda: client.get_bucket_versioning(Bucket=bucket))
+    return lock.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled", versions.get("Status") == "Enabled"
+
+
+@contextmanager
+def _ca_file(pem: str | None) -> Iterator[str | None]:
+    """boto3 takes a path only; a file in memory has one, also where the root file system is read-only."""
+    if pem is None:
+        yield None
+        return
+    descriptor = os.memfd_create("ca.pem")
+    try:
+        os.write(descriptor, pem.encode())
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+def _client(store: S3Store, ca: str | None) -> Any:
+    import boto3  # type: ignore[import-untyped]
+    from botocore.config import Config  # type: ignore[import-untyped]
+
+    where = store.location
+    style = "path" if where.path_style else "virtual"
+    return boto3.client(
+        "s3",
+        endpoint_url=where.endpoint,
+        region_name=where.region,
+        aws_access_key_id=where.access_key_id,
+        aws_secret_access_key=where.secret_access_key,
+        verify=ca,
+        config=Config(s3={"addressing_style": style}, connect_timeout=TIMEOUT, read_timeout=TIMEOUT, retries={"total_max_attempts": 2}),
+    )
