@@ -284,7 +284,10 @@ def test_a_store_that_changes_its_answer_after_the_check_is_told() -> None:
 def test_a_decompression_bomb_is_refused_before_it_unfolds(target: Path) -> None:
     """A window of 1 GiB is refused; one that fits inflates no further than the first byte that the index does not know."""
     params = zstandard.ZstdCompressionParameters.from_level(3, window_log=27)
-    for bomb in (zstandard.ZstdCompressor(compression_params=params).compressobj().compress(bytes(64 << 20)), zstandard.compress(bytes(64 << 20))):
+    for bomb in (
+        zstandard.ZstdCompressor(compression_params=params).compressobj().compress(bytes(64 << 20)),
+        zstandard.compress(bytes(64 << 20)),
+    ):
         _, lines = build([ROOT])
         root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
         try:

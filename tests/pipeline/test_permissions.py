@@ -120,7 +120,7 @@ def test_closed_folders_of_our_own_are_opened_for_the_restore_and_closed_again(b
         answer = {"mode": oct(os.stat(target / "d").st_mode & 0o777), "content": (target / "d" / "f").read_text()}
         """,
     )
-    assert answer == {"mode": oct((0o777 & ~_umask())), "content": "new"}
+    assert answer == {"mode": oct(0o777 & ~_umask()), "content": "new"}
 
 
 def test_a_target_of_somebody_else_is_refused_with_the_way_out(base: Path) -> None:

@@ -16,7 +16,7 @@ class Frames:
     A writer that knows how much comes next may fill `view` from `pos` itself, if it calls `flush` when the buffer is full.
     """
 
-    def __init__(self, flow: Flow, pool: FramePool, size: int = FRAME_SIZE, buffers: int = 5) -> None:
+    def __init__(self, flow: Flow, pool: FramePool, size: int = FRAME_SIZE, buffers: int = 4) -> None:
         """`size`: plain bytes of a frame at most; `buffers` of that size are filled, compressed or waiting at any time."""
         self._flow, self._pool = flow, pool
         self.size = size

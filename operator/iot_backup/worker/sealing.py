@@ -11,7 +11,7 @@ from iot_backup.crypto.container import Sealer
 from iot_backup.worker.frames import Frames
 
 _CHUNK = 1 << 20
-"""Stored bytes of a chunk at least, apart from the last: small frames are handed on together."""
+"""Stored bytes of a chunk at least, apart from the last: small frames are handed on together, large ones in parts."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,16 @@ class SealedObject:
         out = bytearray(self._sealer.header)
         pos = len(out)
         for frame in self._frames.stored():
-            missing = pos + self._sealer.room(len(frame)) - len(out)
-            if missing > 0:
-                out.extend(bytes(missing))
-            pos = self._sealer.feed(frame, out, pos)
-            if pos >= _CHUNK:
-                yield self._counted(bytes(memoryview(out)[:pos]))
-                pos = 0
+            view = memoryview(frame)
+            for at in range(0, len(view), _CHUNK):
+                part = view[at : at + _CHUNK]
+                missing = pos + self._sealer.room(len(part)) - len(out)
+                if missing > 0:
+                    out.extend(bytes(missing))
+                pos = self._sealer.feed(part, out, pos)
+                if pos >= _CHUNK:
+                    yield self._counted(bytes(memoryview(out)[:pos]))
+                    pos = 0
         yield self._counted(bytes(memoryview(out)[:pos]) + self._sealer.finish())
         self.complete.set()
 

@@ -1,0 +1,96 @@
+"""Memory does not grow with the data: measured in a child, against what the imports alone need."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT_MB = 110
+
+CHILD = """
+import os, sys, threading
+sys.setswitchinterval(0.001)
+from iot_backup.crypto.age import PlainReader
+from iot_backup.crypto.container import sealer
+from iot_backup.worker.packing import Destination, pack
+from iot_backup.worker.unpacking import unpack
+from iot_backup.worker.verifying import Pull
+from iot_backup.crypto.identity import Identity
+
+identity = Identity(b"\\x42" * 32)
+what, source, store, target = sys.argv[1:]
+
+def sink(name):
+    def write(chunks):
+        with open(os.path.join(store, name), "wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+    return write
+
+def stored(name):
+    with open(os.path.join(store, name), "rb") as file:
+        while chunk := file.read(1 << 20):
+            yield chunk
+
+if what == "pack":
+    root = os.open(source, os.O_RDONLY)
+    pack(root, Destination(sealer(identity.recipient), sink("a")), Destination(sealer(identity.recipient), sink("i")), level=1, stop=threading.Event())
+else:
+    root = os.open(target, os.O_RDONLY)
+    unpack(PlainReader(Pull(stored("a")), identity), PlainReader(Pull(stored("i")), identity), root, compressed=True, content=0, entries=0, stop=threading.Event())
+# Not ru_maxrss: that one remembers the parent of before exec.
+with open("/proc/self/status") as status:
+    print(next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM")))
+"""
+
+
+def peak_mb(what: str, base: Path) -> float:
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, what, base / "source", base / "store", base / "target"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "operator")},
+    )
+    assert done.returncode == 0, done.stderr
+    peak: float = json.loads(done.stdout)
+    return peak
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    for name in ("source", "store", "target"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def test_a_file_that_compresses_a_thousandfold(base: Path) -> None:
+    with open(base / "source" / "zeros", "wb") as file:
+        file.truncate(300 << 20)
+    assert peak_mb("pack", base) < LIMIT_MB
+    assert (base / "store" / "a").stat().st_size < 1 << 20
+    assert peak_mb("unpack", base) < LIMIT_MB
+    assert (base / "target" / "zeros").stat().st_size == 300 << 20
+
+
+def test_a_file_that_does_not_compress(base: Path) -> None:
+    with open(base / "source" / "noise", "wb") as file:
+        file.writelines(os.urandom(5 << 20) for _ in range(20))
+    assert peak_mb("pack", base) < LIMIT_MB
+    assert peak_mb("unpack", base) < LIMIT_MB
+
+
+def test_many_files(base: Path) -> None:
+    for folder in range(20):
+        (base / "source" / f"folder{folder}").mkdir()
+        for number in range(500):
+            (base / "source" / f"folder{folder}" / f"file{number}").write_bytes(b"%d" % number)
+    assert peak_mb("pack", base) < 80
+    assert peak_mb("unpack", base) < 80
+    assert sum(len(files) for _, _, files in os.walk(base / "target")) == 10_000

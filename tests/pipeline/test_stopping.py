@@ -1,0 +1,201 @@
+"""An error or a stop anywhere ends the whole pipeline, soon, with the error that came first."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from iot_backup.crypto.container import PassThroughReader, sealer
+from iot_backup.errors import Cancelled, Internal, StorageFull, StorageUnavailable
+from iot_backup.worker.contents import Files
+from iot_backup.worker.packing import Destination, Packed, pack
+from iot_backup.worker.unpacking import unpack
+from iot_backup.worker.verifying import Pull
+from tests.pipeline.roundtrip import back_up, pieces
+
+Sink = Callable[[Iterator[bytes]], None]
+SOON = 2.0
+
+
+def drain(chunks: Iterator[bytes]) -> None:
+    for _ in chunks:
+        pass
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    root = tmp_path / "source"
+    root.mkdir()
+    for number in range(12):
+        (root / f"file{number:02}").write_bytes(os.urandom(5 << 20))
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_stays() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + 5
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert set(threading.enumerate()) <= before
+
+
+def run(source: Path, archive: Sink, index: Sink, *, stop: threading.Event | None = None, files: Files | None = None) -> Packed:
+    root = os.open(source, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return pack(
+            root, Destination(sealer(None), archive), Destination(sealer(None), index), level=1, stop=stop or threading.Event(), files=files
+        )
+    finally:
+        os.close(root)
+
+
+def failing_after(count: int, error: Exception) -> Sink:
+    def sink(chunks: Iterator[bytes]) -> None:
+        for at, _ in enumerate(chunks):
+            if at >= count:
+                raise error
+        raise error
+
+    return sink
+
+
+@pytest.mark.parametrize("after", [0, 3, 10**6])
+@pytest.mark.parametrize("which", ["archive", "index"])
+def test_an_error_of_the_store_is_raised_as_it_is_and_stops_the_walk(source: Path, which: str, after: int) -> None:
+    error = StorageFull("the bucket is full")
+    sink = failing_after(after, error)
+    with pytest.raises(StorageFull) as raised:
+        run(source, sink if which == "archive" else drain, sink if which == "index" else drain)
+    assert raised.value is error
+
+
+def test_when_the_index_fails_the_archive_is_aborted_with_the_same_error(source: Path) -> None:
+    seen: list[BaseException] = []
+
+    def archive(chunks: Iterator[bytes]) -> None:
+        try:
+            drain(chunks)
+            threading.Event().wait(0)
+        except BaseException as error:
+            seen.append(error)
+            raise StorageUnavailable("the upload was aborted") from error
+
+    def index(chunks: Iterator[bytes]) -> None:
+        raise StorageFull("no room for the index")
+
+    with pytest.raises(StorageFull):
+        run(source, archive, index)
+    assert [type(error) for error in seen] == [StorageFull]
+
+
+def test_an_error_of_the_walk_reaches_the_store_so_that_nothing_is_published(source: Path) -> None:
+    class Broken(Files):
+        def read(self, descriptor: int, target: memoryview) -> int:
+            raise RuntimeError("a defect")
+
+    published = []
+
+    def sink(chunks: Iterator[bytes]) -> None:
+        drain(chunks)
+        published.append(1)
+
+    with pytest.raises(RuntimeError, match="a defect"):
+        run(source, sink, sink, files=Broken())
+    assert published == []
+
+
+def test_a_store_that_stops_reading_is_a_defect_that_is_told(source: Path) -> None:
+    with pytest.raises(Internal, match="without reading it to its end"):
+        run(source, lambda chunks: None, drain)
+    with pytest.raises(Internal, match="without reading it to its end"):
+        run(source, drain, lambda chunks: None)
+
+
+@pytest.mark.parametrize("stage", ["source hangs", "store waits", "busy"])
+def test_a_stop_ends_a_backup_within_two_seconds(source: Path, stage: str) -> None:
+    stop, release, reached = threading.Event(), threading.Event(), threading.Event()
+
+    class Hanging(Files):
+        def read(self, descriptor: int, target: memoryview) -> int:
+            reached.set()
+            if stage == "source hangs":
+                release.wait(20)
+            return super().read(descriptor, target)
+
+    def sink(chunks: Iterator[bytes]) -> None:
+        for _ in chunks:
+            if stage == "store waits":
+                stop.wait(20)  # a store's own time-outs are its own; ours is to not let it wait for us
+
+    watcher = threading.Thread(target=lambda: (reached.wait(20), stop.set()))
+    watcher.start()
+    begin = time.monotonic()
+    with pytest.raises(Cancelled):
+        run(source, sink, drain, stop=stop, files=Hanging())
+    took = time.monotonic() - begin
+    release.set()
+    watcher.join()
+    assert took < SOON + 1  # the walk's own start is in it
+
+
+def test_a_stop_ends_a_restore_within_two_seconds(source: Path, tmp_path: Path) -> None:
+    backup = back_up(source, cipher="None")
+    (tmp_path / "target").mkdir()
+    stop, release = threading.Event(), threading.Event()
+
+    def stalling() -> Iterator[bytes]:
+        yield from pieces(backup.archive[: 6 << 20])
+        stop.set()
+        release.wait(20)
+
+    root = os.open(tmp_path / "target", os.O_RDONLY | os.O_DIRECTORY)
+    begin = time.monotonic()
+    try:
+        with pytest.raises(Cancelled):
+            unpack(
+                PassThroughReader(Pull(stalling())),
+                PassThroughReader(Pull(pieces(backup.index))),
+                root,
+                compressed=True,
+                content=0,
+                entries=0,
+                stop=stop,
+            )
+    finally:
+        os.close(root)
+    took = time.monotonic() - begin
+    release.set()
+    assert took < SOON + 1
+    assert not [name for name in os.listdir(tmp_path / "target") if "partial" in name]
+
+
+def test_an_error_of_the_store_ends_a_restore_as_it_is(source: Path, tmp_path: Path) -> None:
+    backup = back_up(source, cipher="None")
+    error = StorageUnavailable("the store went away")
+
+    def breaking() -> Iterator[bytes]:
+        yield from pieces(backup.archive[: 6 << 20])
+        raise error
+
+    root = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with pytest.raises(StorageUnavailable) as raised:
+            unpack(
+                PassThroughReader(Pull(breaking())),
+                PassThroughReader(Pull(pieces(backup.index))),
+                root,
+                compressed=True,
+                content=0,
+                entries=0,
+                stop=threading.Event(),
+            )
+        assert raised.value is error
+    finally:
+        os.close(root)

@@ -1,0 +1,80 @@
+"""Rows survive the index, whatever their names."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iot_backup.errors import CorruptData
+from iot_backup.worker import index
+from iot_backup.worker.index import FIFO, FILE, FOLDER, HARD_LINK, ROOT, STATES, SYMLINK, Row
+from iot_backup.worker.index_reader import IndexReader
+
+SHA256 = "0123456789abcdef" * 4
+ROWS = [
+    Row(ROOT, FOLDER, 0, 1, 2, 3, 0o755, 4, 5, 0),
+    Row(b"file", FILE, 2**40, -1, 2, 2**63, 0o7777, 2**32 - 2, 5, 512, SHA256),
+    Row(b"linked", FILE, 0, 1, 2, 3, 0, 0, 0, 1024, SHA256, links=3),
+    Row(b"n\xff\x00"[:2] + 'ä\n"\\'.encode(), FIFO, 0, 1, 2, 3, 0o644, 4, 5, 2048),
+    Row(b"other", HARD_LINK, 0, 1, 2, 3, 0o644, 4, 5, 4096, link=b"linked"),
+    Row(b"sym", SYMLINK, 0, 1, 2, 3, 0o777, 4, 5, 8192, link=b"/\xfe/.."),
+    *(Row(b"z" + state.encode(), FILE, 1, 1, 2, 3, 0o644, 4, 5, 9000, SHA256, state=state) for state in sorted(STATES)),
+]
+
+
+def whole(rows: list[Row], *, notes: int = 0, frames: list[tuple[int, int]] | None = None) -> bytes:
+    lines = [index.first_line(), *(index.member_line(row) for row in rows)]
+    lines += [index.note_line("skipped", b"s\xff", "a socket")] * notes
+    return b"".join([*lines, *index.last_lines(frames or [], members=len(rows), notes=notes, tar_size=7)])
+
+
+def reader(data: bytes) -> IndexReader:
+    return IndexReader(io.BytesIO(data))  # type: ignore[arg-type]
+
+
+def test_rows_come_back_as_they_were() -> None:
+    read = reader(whole(ROWS, notes=2))
+    assert [row._replace(links=1) if row.kind != FILE else row for row in read] == ROWS
+    assert (read.members, read.notes, read.tar_size) == (len(ROWS), {"skipped": 2}, 7)
+
+
+@given(
+    path=st.binary(min_size=1).filter(lambda p: b"\0" not in p and b"/" not in p and p not in {b".", b".."}),
+    number=st.integers(-(2**63), 2**63),
+)
+def test_any_name_comes_back(path: bytes, number: int) -> None:
+    row = Row(path, FILE, 1, number, 2, 3, 0o644, 4, 5, 9000, SHA256)
+    assert list(reader(whole([row]))) == [row]
+
+
+def test_lines_are_ascii_json_for_any_reader() -> None:
+    for line in whole(ROWS, notes=1).splitlines():
+        line.decode("ascii")
+        assert isinstance(json.loads(line), dict)
+
+
+@pytest.mark.parametrize("count", [0, 1, 999, 1000, 1001, 2500])
+def test_the_frame_table_is_cut_into_short_lines(count: int) -> None:
+    data = whole([], frames=[(n, 4 << 20) for n in range(count)])
+    lines = [json.loads(line) for line in data.splitlines()]
+    tables = [line["frames"] for line in lines if "frames" in line]
+    assert [size for table in tables for size in table["sizes"]] == [[n, 4 << 20] for n in range(count)]
+    assert [table["first"] for table in tables] == list(range(0, count, 1000))
+    assert lines[-1]["end"] == {"members": 0, "notes": 0, "frames": count, "tar_size": 7}
+    list(reader(data))
+
+
+@pytest.mark.parametrize("damage", [lambda d: d[:-1], lambda d: d + b"\n", lambda d: d + b"{}\n", lambda d: b"", lambda d: d[5:]])
+def test_a_damaged_index_is_refused(damage: object) -> None:
+    assert callable(damage)
+    with pytest.raises(CorruptData):
+        list(reader(damage(whole(ROWS))))
+
+
+def test_unknown_facts_of_a_later_release_are_passed_over() -> None:
+    data = whole([ROWS[0]]).replace(b'"kind"', b'"xattrs":{"a":1},"kind"')
+    assert list(reader(data)) == [ROWS[0]]
