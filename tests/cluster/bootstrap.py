@@ -93,11 +93,10 @@ def describe(layout: Layout) -> Cluster:
     )
 
 
-def import_archive(layout: Layout, first: FirstProcess, archive: Path, *name: str) -> None:
-    """Give an OCI archive to containerd; without a name the archive's own is taken."""
-    names = [f"--index-name={name[0]}"] if name else []
+def import_archive(layout: Layout, first: FirstProcess, archive: Path) -> None:
+    """Give an archive, which names its image itself, to containerd."""
     done = subprocess.run(
-        namespaces.enter(first, [*ctr(layout), "images", "import", "--snapshotter=overlayfs", *names, str(archive)]),
+        namespaces.enter(first, [*ctr(layout), "images", "import", str(archive)]),
         capture_output=True,
         text=True,
         check=False,
@@ -140,7 +139,7 @@ def _start(identity: str, *, store: bool) -> Layout:
 
 def _launch(identity: str, programs: dict[str, str]) -> tuple[Layout, FirstProcess]:
     # One cluster at a time chooses its addresses, or two might choose the same.
-    with _alone("slots.lock"), progress.step(f"namespaces of cluster {identity}"):
+    with _alone(), progress.step(f"namespaces of cluster {identity}"):
         taken = layouts.host_addresses(but=layouts.veth_of(identity))
         layout = Layout(identity, layouts.choose_slot(identity, taken))
         for directory in SUBDIRECTORIES:
@@ -212,8 +211,15 @@ def _require_root() -> None:
 
 
 @contextmanager
-def _alone(name: str) -> Iterator[None]:
-    """Hold a lock beside the clusters' directories, as they are per machine, not per user or cache."""
-    with (layouts.DATA / name).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def _alone(name: str = ".") -> Iterator[None]:
+    """Hold a lock beside the clusters' directories, or their parent itself, which leaves no file behind.
+
+    Not in the cache: addresses and interfaces are the machine's, not a user's.
+    """
+    path = layouts.DATA / name
+    lock = os.open(path, os.O_RDONLY | (0 if path.is_dir() else os.O_CREAT), 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)

@@ -32,4 +32,8 @@ def install(cluster: Cluster, *values: str) -> None:
     with progress.step(f"install {NAME}:{tag} into {NAMESPACE}"):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise ClusterError(f"helm: {done.stderr.strip()}\n{cluster.run('get', 'pods,events', '-n', NAMESPACE, check=False)}")
+            evidence = [
+                cluster.run(*query, f"--namespace={NAMESPACE}", check=False)
+                for query in (("get", "pods,events"), ("logs", f"deployment/{NAME}", "--tail=30"))
+            ]
+            raise ClusterError("\n".join([f"helm: {done.stderr.strip()}", *evidence]))

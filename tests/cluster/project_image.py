@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 REPOSITORY = "localhost/iot-backup-operator"
 INPUTS = ("Dockerfile", "pyproject.toml", "requirements/build.txt", "requirements/runtime.txt")
 KEPT = 3
-"""Archives of the image kept in the cache; each has a few hundred megabytes."""
+"""Images kept in the cache; each has a few hundred megabytes."""
+KEPT_LAYERS = 20
+"""Images of single build steps kept for reuse; a build makes about seven."""
 
 
 def deliver(cluster: Cluster) -> str:
@@ -43,7 +46,7 @@ def deliver(cluster: Cluster) -> str:
     if name not in present:
         built = archive(CHECKOUT, name)
         with progress.step(f"import {name}"):
-            bootstrap.import_archive(layout, first, built, name)
+            bootstrap.import_archive(layout, first, built)
     return name
 
 
@@ -53,7 +56,7 @@ def content_key(checkout: Path) -> str:
 
 
 def archive(checkout: Path, name: str) -> Path:
-    """Return the OCI archive of the image, built first if the cache does not hold it."""
+    """Return the archive of the image, built first if the cache does not hold it."""
 
     def build(target: Path) -> None:
         with progress.step(f"build {name}"), tempfile.TemporaryDirectory() as scratch:
@@ -67,8 +70,11 @@ def archive(checkout: Path, name: str) -> Path:
                 f"--tag={name}",
                 str(checkout),
             )
-            _buildah("push", "--disable-compression", name, f"oci-archive:{target / 'image.tar'}:{name}")
-        _prune(target.parent)
+            # Docker's archive format, as buildah compresses layers in OCI's, which takes longer than
+            # all the rest, for an archive that is read once.
+            _buildah("push", "--quiet", name, f"docker-archive:{target / 'image.tar'}:{name}")
+        _prune_archives(target.parent)
+        _prune_storage()
 
     return cache.directory("project-images", name.rpartition(":")[2], build) / "image.tar"
 
@@ -103,8 +109,18 @@ def _buildah(*arguments: str) -> str:
     return done.stdout
 
 
-def _prune(directory: Path) -> None:
+def _prune_archives(directory: Path) -> None:
     complete = [path for path in directory.iterdir() if not path.name.startswith(".")]
     newest_first = sorted(complete, key=lambda path: path.stat().st_mtime, reverse=True)
     for old in newest_first[KEPT - 1 :]:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _prune_storage() -> None:
+    """Remove old images from buildah's storage, with as many layers as no newer build reuses."""
+    for query, kept in (([f"--filter=reference={REPOSITORY}"], KEPT), (["--filter=dangling=true"], KEPT_LAYERS)):
+        listed = _buildah("images", "--quiet", "--no-trunc", *query).split()  # newest first
+        for old in dict.fromkeys(listed[kept:]):
+            # An image that a newer one builds on stays; that is no failure.
+            with contextlib.suppress(ClusterError):
+                _buildah("rmi", "--force", old)
