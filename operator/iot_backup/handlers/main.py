@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_NAME: Any = vocabulary.OPERATOR
+"""kopf's word for this process. It would ask the system for the user's name, and in a container no user may have one."""
+
 
 def run(settings: Settings) -> None:
     """Run the operator until it is told to stop."""
@@ -51,6 +54,7 @@ async def serve(
             registry=registry,
             settings=kopf_settings(settings),
             standalone=True,
+            identity=_NAME,
             clusterwide=not settings.watch_namespaces,
             namespaces=settings.watch_namespaces,
             liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz" if settings.health_port else None,
