@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from iot_backup import __version__
+from iot_backup.settings import Settings
 from tests.packaging.manifests import problems
 from tests.packaging.rendering import CHART, NAMESPACE, RELEASE, HelmFailed, helm, render
 from tests.packaging.schemas import KINDS, definitions, nodes, schema
@@ -107,7 +108,13 @@ def environment(objects: list[Body]) -> dict[str, Any]:
 
 
 def test_the_operator_is_told_its_place_its_namespaces_and_its_workers_image() -> None:
-    objects = render("watchNamespaces={plant-1,plant-2}", "image.repository=example/backup", "image.tag=1.2.3", "image.pullPolicy=Never")
+    objects = render(
+        "watchNamespaces={plant-1,plant-2}",
+        "image.repository=example/backup",
+        "image.tag=1.2.3",
+        "image.pullPolicy=Never",
+        "worker.pullSecrets={a,b}",
+    )
     (container,) = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
     assert container["args"] == ["operator"]
     assert container["image"] == "example/backup:1.2.3"
@@ -116,6 +123,7 @@ def test_the_operator_is_told_its_place_its_namespaces_and_its_workers_image() -
         "IOT_BACKUP_WATCH_NAMESPACES": "plant-1,plant-2",
         "IOT_BACKUP_WORKER_IMAGE": "example/backup:1.2.3",
         "IOT_BACKUP_WORKER_PULL_POLICY": "Never",
+        "IOT_BACKUP_WORKER_PULL_SECRETS": "a,b",
         "IOT_BACKUP_LOG_LEVEL": "info",
         "IOT_BACKUP_LOG_FORMAT": "json",
     }
@@ -173,11 +181,25 @@ def test_watched_namespaces_get_a_role_each_and_nothing_for_the_cluster() -> Non
     )
     assert {body["kind"] for body in objects} == {"ServiceAccount", "Role", "RoleBinding", "Deployment"}
     roles = {(body["metadata"]["namespace"], body["metadata"]["name"]) for body in objects if body["kind"] == "Role"}
-    assert roles == {("plant-1", RELEASE), ("plant-2", RELEASE), (NAMESPACE, f"{RELEASE}-heartbeat")}
+    assert roles == {("plant-1", RELEASE), ("plant-2", RELEASE), ("plant-1", f"{RELEASE}-heartbeat")}
     in_cluster = granted(one(render(), "ClusterRole")["rules"])
     in_namespace = granted(next(body for body in objects if body["kind"] == "Role")["rules"])
     assert in_namespace < in_cluster
-    assert {resource for _, resource, _ in in_cluster - in_namespace} == {"persistentvolumes", "namespaces", "customresourcedefinitions"}
+    assert {resource for _, resource, _ in in_cluster - in_namespace} == {"persistentvolumes", "customresourcedefinitions"}
+
+
+@pytest.mark.parametrize(
+    ("values", "place"),
+    [((), NAMESPACE), (("watchNamespaces={plant-1,plant-2}",), "plant-1"), ((f"watchNamespaces={{plant-1,{NAMESPACE}}}",), NAMESPACE)],
+)
+def test_the_heartbeat_may_be_written_where_the_operator_puts_it(values: tuple[str, ...], place: str) -> None:
+    objects = render(*values)
+    told = {name: value for name, value in environment(objects).items() if isinstance(value, str)}
+    settings = Settings.from_mapping({**told, "IOT_BACKUP_NAMESPACE": NAMESPACE})
+    (role,) = [body for body in objects if body["kind"] == "Role" and body["metadata"]["name"] == f"{RELEASE}-heartbeat"]
+    (binding,) = [body for body in objects if body["kind"] == "RoleBinding" and body["metadata"]["name"] == f"{RELEASE}-heartbeat"]
+    assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == settings.heartbeat_namespace == place
+    assert granted(role["rules"]) == {("coordination.k8s.io", "leases", verb) for verb in ("create", "patch")}
 
 
 def test_bindings_name_the_account_the_pod_runs_as() -> None:

@@ -53,24 +53,30 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{- /* Where the heartbeat is: a namespace that is watched, so that its echo comes through the same watches. */ -}}
+{{- define "iot-backup.heartbeatNamespace" -}}
+{{- $own := include "iot-backup.namespace" . -}}
+{{- if or (not .Values.watchNamespaces) (has $own .Values.watchNamespaces) -}}{{ $own }}{{- else -}}{{ first .Values.watchNamespaces }}{{- end -}}
+{{- end -}}
+
 {{- /* What the operator does in a namespace it looks after: used by the ClusterRole and by each Role. */ -}}
 {{- define "iot-backup.rules" -}}
 - apiGroups: [backup.iot-system.io]
   resources: [backupstorages, backupjobs, backups, restorejobs]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch]
 - apiGroups: [backup.iot-system.io]
   resources: [backupstorages/status, backupjobs/status, backups/status, restorejobs/status]
   verbs: [patch]
 # A run of a CronJob becomes a Backup.
 - apiGroups: [backup.iot-system.io]
   resources: [backups]
-  verbs: [create]
+  verbs: [get, create]
 - apiGroups: [batch]
   resources: [jobs, cronjobs]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # A restore may make its claim.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
@@ -81,5 +87,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   verbs: [create]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
+# The heartbeat's echo.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [list, watch]
 {{- end -}}
