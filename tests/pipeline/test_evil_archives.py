@@ -178,6 +178,7 @@ def test_an_index_cut_at_any_line_is_refused(target: Path) -> None:
     [
         b"[]",
         b"nonsense",
+        b"[" * 100_000,
         b'{"path":"a","kind":"f"}',
         b'{"path":1,"kind":"f","size":1}',
         b'{"path":"\\ud800","kind":"d","size":0,"mtime_ns":0,"ctime_ns":0,"inode":0,"mode":0,"uid":0,"gid":0,"offset":512}',

@@ -17,6 +17,7 @@ _BUFFER = 256 << 10
 _MAX_ID = 0xFFFFFFFF
 _UNSAFE = re.compile(rb"(?:^|/)\.{0,2}(?:/|$)|\0")
 """An empty, `.` or `..` component, a slash at either end, a NUL."""
+_DECODER = json.JSONDecoder()
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -56,8 +57,8 @@ class IndexReader:
         if not text.endswith(b"\n"):
             raise CorruptData("the index ends in the middle: it was cut off")
         try:
-            value = json.loads(text)
-        except ValueError as error:
+            value = _DECODER.decode(text.decode("ascii"))
+        except (ValueError, RecursionError) as error:
             raise CorruptData("the index holds a line that is no JSON: it was damaged or replaced") from error
         if not isinstance(value, dict):
             raise CorruptData("the index holds a line that is no object: it was damaged or replaced")

@@ -75,7 +75,11 @@ def test_a_stage_hands_its_error_to_who_joins_it() -> None:
 
 def test_a_stage_that_hangs_is_left_behind_after_a_failure() -> None:
     flow, release = Flow(threading.Event()), threading.Event()
-    thread = flow.run("stage", lambda: None if release.wait(20) else None)
+
+    def hang() -> None:
+        release.wait(20)
+
+    thread = flow.run("stage", hang)
     flow.fail(ValueError("elsewhere"))
     with pytest.raises(ValueError, match="elsewhere"):
         flow.join(thread, grace=0.01)
