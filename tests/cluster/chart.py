@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
-from tests.cluster import progress, project_image
+from tests.cluster import cache, progress, project_image
 from tests.cluster.errors import ClusterError
 from tests.cluster.layout import CHECKOUT
 
@@ -29,7 +29,8 @@ def install(cluster: Cluster, *values: str) -> None:
         *(f"--kubeconfig={cluster.kubeconfig}", f"--namespace={NAMESPACE}", "--create-namespace"),
         *(f"--set={setting}" for setting in settings),
     ]
-    with progress.step(f"install {NAME}:{tag} into {NAMESPACE}"):
+    with cache.lock(f"install-{cache.key([str(cluster.kubeconfig)])}"), progress.step(f"install {NAME}:{tag} into {NAMESPACE}"):
+        _forget_interrupted(cluster)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             evidence = [
@@ -37,3 +38,13 @@ def install(cluster: Cluster, *values: str) -> None:
                 for query in (("get", "pods,events"), ("logs", f"deployment/{NAME}", "--tail=30"))
             ]
             raise ClusterError("\n".join([f"helm: {done.stderr.strip()}", *evidence]))
+
+
+def _forget_interrupted(cluster: Cluster) -> None:
+    """Remove the note of an install that was killed: Helm would wait for its end for ever.
+
+    With the lock held nobody of ours is at it; in somebody else's cluster that is theirs to judge.
+    """
+    if not cluster.external:
+        pending = f"owner=helm,name={NAME},status in (pending-install,pending-upgrade,pending-rollback)"
+        cluster.run("delete", "secrets", f"--namespace={NAMESPACE}", f"--selector={pending}", check=False)

@@ -90,8 +90,11 @@ def _inputs(checkout: Path) -> Iterator[Path]:
 
 
 def _pull_base() -> None:
-    identifier = _buildah("pull", "--quiet", f"oci-archive:{images.archive(images.PYTHON_BASE)}").split()[-1]
-    _buildah("tag", identifier, images.PYTHON_BASE)
+    archive = images.archive(images.PYTHON_BASE)
+    pulled = f"{images.PYTHON_BASE.partition(':')[0]}:{archive.parent.name}"
+    if not _buildah("images", "--quiet", f"--filter=reference={pulled}"):
+        identifier = _buildah("pull", "--quiet", f"oci-archive:{archive}").split()[-1]
+        _buildah("tag", identifier, images.PYTHON_BASE, pulled)
 
 
 def _buildah(*arguments: str) -> str:
