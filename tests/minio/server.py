@@ -13,15 +13,13 @@ import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.cluster.certificates import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
-
-    from mypy_boto3_s3 import S3Client
 
 START_TIMEOUT = 30.0
 """Seconds; it takes about one."""
@@ -42,14 +40,14 @@ class Minio:
     secret_key: str
     data: Path
     """What it stores; the disk the server believes to have."""
-    _client: S3Client | None = field(default=None, repr=False)
+    _client: Any = field(default=None, repr=False)
 
     @property
     def ca(self) -> str:
         """The authority's certificate, PEM."""
         return self.ca_file.read_text()
 
-    def client(self) -> S3Client:
+    def client(self) -> Any:
         """A boto3 client with all rights: the second opinion of the tests."""
         if self._client is None:
             self._client = client(self.endpoint, self.access_key, self.secret_key, self.ca_file)
@@ -75,7 +73,7 @@ class Minio:
         return [upload["Key"] for upload in answer.get("Uploads", [])]
 
 
-def client(endpoint: str, access_key: str, secret_key: str, ca_file: Path) -> S3Client:
+def client(endpoint: str, access_key: str, secret_key: str, ca_file: Path) -> Any:
     import boto3
     from botocore.config import Config
 

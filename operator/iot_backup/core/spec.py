@@ -36,7 +36,7 @@ class SecretSource(Wire):
 
 
 class S3Target(Wire):
-    """An S3 bucket. Credentials are two files; `ca` is a PEM bundle that replaces the system's authorities."""
+    """An S3 bucket. Credentials are two files; `ca` is a PEM bundle trusted besides the system's authorities."""
 
     type: Literal["s3"] = "s3"
     bucket: str

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,80})</Code>")
 _STATUS = re.compile(r"non-2xx status code: (\d{3})")
+_NO_SPACE = re.compile(r"<Message>[^<]*(no space left on device|disk quota exceeded)", re.IGNORECASE)
+"""MinIO looks at its room now and then only; in between a full disk is an InternalError."""
 _CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(\w+)")
 
 OUT_OF_RANGE = "InvalidRange"
@@ -107,8 +109,8 @@ def _answered(code: str, status: int, text: str, attempt: Attempt) -> IotBackupE
     if status in (401, 403) or code in DENIED:
         skewed = code == "RequestTimeTooSkewed"
         return StorageUnavailable(_SKEWED.format(**_words(attempt))) if skewed else AccessDenied(_denied(code, attempt))
-    if status == 507:
-        code = code or "507"
+    if status == 507 or _NO_SPACE.search(text):
+        code = code if code in FULL else "507"
     for codes, kind, sentence in _ANSWERS:
         if code in codes:
             return kind(sentence.format(code=code, **_words(attempt)))

@@ -48,6 +48,9 @@ class Store(Protocol):
 
         Nothing becomes visible under `key` before the stream ended without an error. If iterating `chunks` raises, the upload
         is aborted and that very exception propagates. `size_hint`: expected bytes, 0 = unknown.
+
+        `chunks` is stepped through in the calling thread, and must not call the same store. AlreadyExists if the key is taken. S3
+        cannot promise that to two writers at the very same moment once the object has several parts: use a key with an id in it.
         """
 
     def read(self, key: str, *, limit: int = READ_LIMIT) -> bytes:
