@@ -118,9 +118,8 @@ def _answered(code: str, status: int, text: str, attempt: Attempt) -> IotBackupE
         return InvalidSpec(_WANTS_TLS.format(**_words(attempt)))
     if status == 404 and not code:
         return StorageUnavailable(_NOT_S3.format(**_words(attempt)))
-    return StorageUnavailable(
-        f"could not {attempt.what}: the store answered {code or 'with status'} {status or ''}".rstrip() + _unknown(attempt)
-    )
+    told = " ".join(filter(None, (code, f"status {status}" if status else "")))
+    return StorageUnavailable(f"could not {attempt.what}: the store answered {told}{_unknown(attempt)}")
 
 
 def _words(attempt: Attempt) -> dict[str, str]:
