@@ -8,7 +8,7 @@ from iot_backup.core import naming, spec
 
 if TYPE_CHECKING:
     from iot_backup.api.backupjob import BackupJob
-    from iot_backup.api.backupstorage import S3, BackupStorage, Volume
+    from iot_backup.api.backupstorage import S3, BackupStorage, Capabilities, Volume
     from iot_backup.api.restorejob import Resolved, RestoreJob
 
 
@@ -21,13 +21,13 @@ def repository(storage: BackupStorage, *, opens_identity: bool) -> spec.Reposito
     return spec.Repository(
         storage=storage.name,
         namespace=storage.namespace,
-        store=_s3(storage.spec.s3) if storage.spec.s3 else _volume(storage.spec.volume),
+        store=_s3(storage.spec.s3, storage.status.capabilities) if storage.spec.s3 else _volume(storage.spec.volume),
         encryption=spec.Encryption(algorithm=wanted.algorithm, passphrase=passphrase, recipients=wanted.recipients or ()),
         writer_key=spec.SecretSource(secret=naming.writer_key(storage.name), key="key", file="writer/key"),
     )
 
 
-def _s3(s3: S3) -> spec.S3Target:
+def _s3(s3: S3, tried: Capabilities | None) -> spec.S3Target:
     credentials, ca = s3.credentials_secret_ref, s3.ca_bundle_secret_ref
     return spec.S3Target(
         bucket=s3.bucket,
@@ -35,6 +35,7 @@ def _s3(s3: S3) -> spec.S3Target:
         region=s3.region,
         endpoint=s3.endpoint,
         path_style=s3.path_style,
+        conditional_writes=tried is None or tried.conditional_writes is not False,
         access_key_id=spec.SecretSource(secret=credentials.name, key=credentials.access_key_id_key, file="store/access-key-id"),
         secret_access_key=spec.SecretSource(secret=credentials.name, key=credentials.secret_access_key_key, file="store/secret-access-key"),
         ca=spec.SecretSource(secret=ca.name, key=ca.key, file="ca/ca.crt") if ca else None,

@@ -64,7 +64,7 @@ async def _follow(ctx: Context, body: Json, backup: Backup, job: BackupJob | Non
     """Judge the Job and write what it came to."""
     deadline = job.spec.start_deadline if job else DEFAULT_START_DEADLINE
     wanted_job = adopting.expected(ctx, job) if job else None
-    verdict = judge(ctx, found, wanted_job or _own(ctx, backup), cancel=backup.spec.cancel, start_deadline=deadline)
+    verdict = await judge(ctx, found, wanted_job or _own(ctx, backup), cancel=backup.spec.cancel, start_deadline=deadline)
     wanted = _status(ctx, body, verdict, job, found)
     wanted["origin"] = run_status.origin(found)
     if job:

@@ -13,6 +13,7 @@ from iot_backup.cluster import resources
 from iot_backup.core import events, jobs
 from iot_backup.core.conditions import Type, difference
 from iot_backup.core.templates import Image
+from iot_backup.handlers import routing
 from iot_backup.handlers.cache import Cache
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Context:
         fresh = await self.client.patch_status(resource, metadata["namespace"], metadata["name"], patch)
         if fresh is None:
             return False
-        self.cache.put(resource, fresh)
+        await self.remember(resource, fresh)
         for event in events.transition(current, wanted, about):
             await self.tell(body, event)
         return True
@@ -79,8 +80,14 @@ class Context:
     async def create(self, resource: Resource, body: Json) -> Json:
         """Create and remember at once: the watch brings it only later. Raises AlreadyExistsError."""
         made = await self.client.create(resource, body)
-        self.cache.put(resource, made)
+        await self.remember(resource, made)
         return made
+
+    async def remember(self, resource: Resource, body: Json) -> None:
+        """Take over what we wrote, and look at all it concerns: the watch will bring it as something known already."""
+        if self.cache.put(resource, body):
+            for key in routing.concerned(self.cache, resource, body):
+                await self.enqueue(key)
 
     async def end_job(self, job: Mapping[str, Any]) -> None:
         """Stop a Job's pods and let it fail; nothing if that was done before."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 UNTIL_BOUND = timedelta(minutes=10)
 
 
-def judge(
+async def judge(
     ctx: Context,
     job: Mapping[str, Any],
     expected: Expected,
@@ -28,21 +28,36 @@ def judge(
     start_deadline: timedelta = UNTIL_BOUND,
     failure_is_final: bool = False,
 ) -> Verdict:
-    """The verdict on a Job, by what is known of it and of its pods now."""
-    metadata = job["metadata"]
+    """The verdict on a Job, by what is known of it and of its pods.
+
+    Jobs and pods come through watches of their own: before a verdict is final the pods are read once more, so that a report
+    which comes a moment after the Job's end is not lost.
+    """
     strange = results.foreign(job, expected)
-    mine = pods.of_job(ctx.cache.select(resources.PODS, metadata["namespace"]), metadata["uid"])
-    return runs.judge(
-        Facts(
+
+    def facts() -> Facts:
+        metadata = job["metadata"]
+        return Facts(
             job=job,
-            pods=mine,
+            pods=pods.of_job(ctx.cache.select(resources.PODS, metadata["namespace"]), metadata["uid"]),
             now=ctx.clock(),
             cancel=cancel,
             start_deadline=start_deadline,
             failure_is_final=failure_is_final,
             genuine=lambda pod: strange is None and results.genuine(job, pod),
         )
-    )
+
+    verdict = runs.judge(facts())
+    if verdict.final and verdict.phase != "Completed":
+        await _read_pods(ctx, job)
+        verdict = runs.judge(facts())
+    return verdict
+
+
+async def _read_pods(ctx: Context, job: Mapping[str, Any]) -> None:
+    labels = f"batch.kubernetes.io/controller-uid={job['metadata']['uid']}"
+    for pod in await ctx.client.list(resources.PODS, job["metadata"]["namespace"], labels):
+        ctx.cache.put(resources.PODS, pod)
 
 
 async def tell_foreign(ctx: Context, about: Mapping[str, Any], job: Mapping[str, Any], why: str) -> None:

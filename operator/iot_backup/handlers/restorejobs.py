@@ -59,7 +59,7 @@ async def _follow(ctx: Context, body: Json, restore: RestoreJob, job: Json) -> t
     storage = _storage(ctx, restore)
     trust = orders.trust(storage) if storage else None
     expected = Expected("restore", restore.namespace, RestoreJob.KIND, restore.name, ctx.settings.worker_image, trust)
-    verdict = judge(ctx, job, expected, cancel=restore.spec.cancel, start_deadline=restore.spec.start_deadline)
+    verdict = await judge(ctx, job, expected, cancel=restore.spec.cancel, start_deadline=restore.spec.start_deadline)
     await ctx.set_status(resources.RESTORE_JOBS, body, _status(ctx, body, verdict, job["metadata"]["name"]), "Succeeded")
     if verdict.give_up:
         await ctx.end_job(job)

@@ -37,7 +37,7 @@ async def reconcile(ctx: Context, key: Key) -> timedelta | None:
         wanted = storage_status.invalid(body.get("status") or {}, generation, Trouble("InvalidSpec", error.message), ctx.now())
         await ctx.set_status(resources.BACKUP_STORAGES, body, wanted, "Ready")
         return None
-    looks = _looks(ctx, storage)
+    looks = await _looks(ctx, storage)
     plan = probes.plan(storage, looks, ctx.clock())
     for name in plan.remove:
         await _remove(ctx, storage.namespace, name)
@@ -45,14 +45,14 @@ async def reconcile(ctx: Context, key: Key) -> timedelta | None:
     problem = affinity if isinstance(affinity, Trouble) else None
     if plan.start and not isinstance(affinity, Trouble):
         problem = await _start(ctx, storage, plan.start, affinity)
-    looks = _looks(ctx, storage)
+    looks = await _looks(ctx, storage)
     last = probes.newest(looks)
     wanted = storage_status.status(storage, body.get("status") or {}, last, problem, ctx.now())
     await ctx.set_status(resources.BACKUP_STORAGES, body, wanted, "Ready")
     return soonest(plan.wait, last.verdict.recheck if last else None, _RECHECK if problem else None)
 
 
-def _looks(ctx: Context, storage: BackupStorage) -> list[Look]:
+async def _looks(ctx: Context, storage: BackupStorage) -> list[Look]:
     """The storage's probe Jobs, judged."""
     expected = Expected("probe", storage.namespace, BackupStorage.KIND, storage.name, ctx.settings.worker_image)
 
@@ -62,7 +62,7 @@ def _looks(ctx: Context, storage: BackupStorage) -> list[Look]:
 
     found: list[Look] = []
     for job in ctx.cache.select(resources.JOBS, storage.namespace, mine):
-        verdict = judge(ctx, job, expected, failure_is_final=True, start_deadline=jobs.PROBE_TIMEOUT)
+        verdict = await judge(ctx, job, expected, failure_is_final=True, start_deadline=jobs.PROBE_TIMEOUT)
         report = verdict.report
         found.append(probes.look(job, verdict, good=storage_status.good(report.probe if report else None)))
     return found
