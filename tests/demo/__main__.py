@@ -5,19 +5,21 @@ from __future__ import annotations
 import base64
 import difflib
 import json
+import os
 import subprocess
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from tests.cluster import Cluster, ClusterError, start
+from tests.cluster import Cluster, ClusterError, chart, project_image, start
 from tests.cluster.cluster import MINIO_BUCKET, MINIO_PASSWORD, MINIO_USER
 from tests.demo import outside, terminal
 
 HERE = Path(__file__).parent
-EXAMPLES = HERE.parents[1] / "examples"
+EXAMPLES = Path(os.path.relpath(HERE.parents[1] / "examples"))
 NAMESPACE = "iot-system"
 PASSPHRASE = "demo-only: correct horse battery staple"
 LIMIT_SECONDS = 300
@@ -223,8 +225,6 @@ def _named(kind: str, name: str, **fields: Any) -> dict[str, Any]:
 
 
 def _seconds(status: dict[str, Any]) -> float:
-    from datetime import datetime
-
     return (datetime.fromisoformat(status["completionTime"]) - datetime.fromisoformat(status["startTime"])).total_seconds()
 
 
@@ -234,7 +234,8 @@ def main() -> int:
     try:
         with terminal.step("A cluster with the operator, installed by Helm"):
             cluster = start()
-            image = install(cluster)
+            image = project_image.deliver(cluster)
+            chart.install(cluster)
         Demo(cluster, image).run()
     except (ClusterError, AssertionError) as error:
         terminal.bad(str(error))

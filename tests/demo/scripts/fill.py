@@ -21,9 +21,9 @@ def fill(root: Path) -> None:
 
 
 def telemetry(folder: Path, rng: random.Random) -> None:
-    """Twenty days of measurements, one file a day."""
+    """Four weeks of measurements, one file a day."""
     folder.mkdir(parents=True)
-    for day in range(20):
+    for day in range(28):
         file = folder / f"2026-10-{day + 1:02d}.jsonl"
         with file.open("w") as out:
             for i in range(60_000):
@@ -35,9 +35,9 @@ def telemetry(folder: Path, rng: random.Random) -> None:
 def firmware(folder: Path, rng: random.Random) -> None:
     """Images that do not compress, and a link to the newest."""
     folder.mkdir()
-    for version in range(1, 9):
+    for version in range(1, 13):
         (folder / f"gateway-1.{version}.bin").write_bytes(rng.randbytes(8 << 20))
-    (folder / "current").symlink_to("gateway-1.8.bin")
+    (folder / "current").symlink_to("gateway-1.12.bin")
 
 
 def registry(folder: Path, rng: random.Random) -> None:

@@ -10,8 +10,8 @@ import stat
 import sys
 
 
-def lines(root: bytes, content_only: bool) -> "list[str]":
-    first_names: "dict[int, bytes]" = {}
+def lines(root: bytes, content_only: bool) -> list[str]:
+    first_names: dict[int, bytes] = {}
     found = []
     for folder, folders, files in os.walk(root):
         folders.sort()
@@ -21,11 +21,12 @@ def lines(root: bytes, content_only: bool) -> "list[str]":
     return sorted(found)
 
 
-def line(path: bytes, name: bytes, first_names: "dict[int, bytes]", content_only: bool) -> str:
+def line(path: bytes, name: bytes, first_names: dict[int, bytes], content_only: bool) -> str:
     st = os.lstat(path)
     parts = [repr(name), stat.filemode(st.st_mode)]
     if not content_only:
-        parts += [f"{st.st_uid}:{st.st_gid}", str(st.st_mtime_ns)]
+        # The volume's own folder is the cluster's: it belongs to root, and only its owner may set its time.
+        parts += [f"{st.st_uid}:{st.st_gid}", "-" if name == b"." else str(st.st_mtime_ns)]
     if stat.S_ISLNK(st.st_mode):
         parts.append(f"-> {os.readlink(path)!r}")
     elif stat.S_ISREG(st.st_mode):
