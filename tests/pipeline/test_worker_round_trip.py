@@ -2,20 +2,110 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import subprocess
+import time
 from pathlib import Path
 
 from tests.pipeline.roundtrip import facts, odd_tree
 from tests.pipeline.sites import Site
+from tests.pipeline.worker_process import PATIENCE
 
 
-def test_an_odd_tree_comes_back(site: Site, tmp_path: Path) -> None:
+def test_an_odd_tree_comes_back_and_the_run_leaves_nothing_else_behind(site: Site, tmp_path: Path) -> None:
+    before = site.place.keys()
     source = tmp_path / "source"
     odd_tree(source)
     done = site.backup(source)
     target = site.folder("target")
     back = site.restore(done.archive, target)
     assert facts(target) == facts(source)
-    assert (back.restore.files, back.restore.checksum) == (done.backup.files, done.backup.checksum)
-    assert back.restore.bytes == done.backup.source_bytes
+    assert (back.restore.files, back.restore.bytes) == (done.backup.files, done.backup.source_bytes)
+    assert back.restore.checksum == done.backup.checksum
     assert done.warnings == back.warnings == {}
-    assert {key for key in site.place.keys() if key.startswith("announce/")} == set()
+    new = {key.removeprefix("chains/daily/").partition(".")[2] for key in site.place.keys() - before}
+    assert new == {"full.tar.zst.age", "index", "manifest.json"}
+    assert len(site.place.keys() - before) == 3
+
+
+def test_the_passphrase_opens_the_repository_too(volume_site: Site, plant: Path) -> None:
+    done = volume_site.backup(plant)
+    target = volume_site.folder("target")
+    volume_site.restore(done.archive, target, identity=None).restore  # noqa: B018
+    assert facts(target) == facts(plant)
+
+
+def test_stock_tools_open_the_archive_as_its_manifest_says(volume_site: Site, tmp_path: Path) -> None:
+    """The sentence in the manifest is followed word by word: age asks for the passphrase, then age, zstd and tar unpack."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    odd_tree(source)
+    site, place = volume_site, volume_site.place
+    done = site.backup(source)
+    (name,) = site.manifests()
+    written = json.loads(place.read(name))
+    key_file = _key_file(site)
+    assert f"age -d {key_file} > identity" in written["restore"]
+    (tmp_path / "keys").mkdir()
+    (tmp_path / key_file).write_bytes(place.read(key_file))
+    archive = name.replace(".manifest.json", ".full.tar.zst.age")
+    assert f"age -d -i identity {Path(archive).name} | zstd -d | tar -xpf - --numeric-owner" in written["restore"]
+    (tmp_path / Path(archive).name).write_bytes(place.read(archive))
+    assert site.passphrase is not None
+    (tmp_path / "identity").write_bytes(_asked(["age", "-d", str(tmp_path / key_file)], site.passphrase))
+    target.mkdir()
+    command = f"age -d -i ../identity ../{Path(archive).name} | zstd -d | tar -xpf - --numeric-owner"
+    subprocess.run(["bash", "-eo", "pipefail", "-c", command], cwd=target, check=True)
+    os.rename(target / ".kbackup~~", target / "kept")
+    os.rename(target / ".kbackup~", target / ".kbackup")
+    os.rename(target / "kept", target / ".kbackup~")
+    os.utime(target, ns=(0, 1_111_111_111_111_111_111))
+    assert facts(target, whole_seconds=True) == facts(source, whole_seconds=True)
+    assert hashlib.sha256(place.read(archive)).hexdigest() == written["archive"]["sha256"] == done.backup.checksum.removeprefix("sha256:")
+
+
+def test_a_manifest_explains_itself_and_nothing_in_the_store_tells_a_name(site: Site, plant: Path) -> None:
+    done = site.backup(plant, schedule="nightly", path="")
+    (name,) = site.manifests()
+    written = json.loads(site.place.read(name))
+    assert written["format"] == "iot-backup-operator/manifest/v1"
+    assert written["tool"].startswith("iot-backup-operator ")
+    assert (written["namespace"], written["chain"], written["id"], written["seq"]) == ("plant-7", "daily", done.archive, 1)
+    assert written["source"] == {"claim": "data", "path": "", "job": "daily", "schedule": "nightly"}
+    assert written["counts"]["sourceBytes"] == 1_024_000 + 7500
+    assert hashlib.sha256(site.place.read(name)).hexdigest() == done.backup.manifest_sha256
+    for key in site.place.keys():
+        assert not [word for word in (b"boiler-room", b"thermostats", b"firmware.bin", b"celsius") if word in site.place.read(key)], key
+
+
+def test_each_run_of_a_chain_gets_the_next_number_and_both_stay(site: Site, plant: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    odd_tree(other)
+    first, second = site.backup(plant), site.backup(other)
+    assert (first.backup.seq, second.backup.seq) == (1, 2)
+    site.restores(first.archive, plant)
+    site.restores(second.archive, other)
+
+
+def _key_file(site: Site) -> str:
+    (found,) = [key for key in site.place.keys() if key.endswith(".scrypt")]
+    return found
+
+
+def _asked(command: list[str], answer: bytes) -> bytes:
+    """The output of a program that asks its terminal for a passphrase."""
+    ours, theirs = os.openpty()
+    try:
+        with subprocess.Popen(["setsid", "--ctty", *command], stdin=theirs, stdout=subprocess.PIPE, stderr=theirs) as process:
+            seen, deadline = b"", time.monotonic() + PATIENCE
+            while b"passphrase" not in seen:
+                assert time.monotonic() < deadline, seen
+                seen += os.read(ours, 1000)
+            os.write(ours, answer + b"\n")
+            output, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, seen
+        return output
+    finally:
+        os.close(ours)
+        os.close(theirs)

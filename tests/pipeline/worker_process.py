@@ -164,12 +164,13 @@ class Worker:
 
 
 def _environment() -> dict[str, str]:
-    """A pod's: little. Compiled modules are kept as an image keeps them, but outside of the checkout."""
+    """A pod's, with what the Dockerfile sets. Compiled modules are kept as an image keeps them, but outside of the checkout."""
     return {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT / "operator"),
         "PYTHONPYCACHEPREFIX": os.environ.get("PYTHONPYCACHEPREFIX", "/tmp/iot-backup-operator-pycache"),
         "PYTHONWARNINGS": "error",
+        "MALLOC_ARENA_MAX": "2",
         vocabulary.ENV_JOB_NAME: JOB,
         vocabulary.ENV_JOB_UID: JOB_UID,
     }

@@ -78,7 +78,7 @@ class Trust(Wire):
     repository_id: str
     fingerprint: Hex
     """SHA-256 of repo.json's exact bytes."""
-    recipient: str | None
+    recipient: str | None = None
     """The age recipient (age1...), None for `algorithm: None`."""
 
 
@@ -121,7 +121,7 @@ class RestoreOrder(Wire):
 
     kind: Literal["restore"] = "restore"
     repository: Repository
-    trust: Trust | None
+    trust: Trust | None = None
     """None only where nobody ever pinned the repository: the worker then needs the identity to trust it."""
     archive: Name
     """Id of the member to restore."""
