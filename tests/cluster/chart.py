@@ -27,7 +27,7 @@ def install(cluster: Cluster, *values: str) -> None:
         str(cluster.helm),
         *("upgrade", NAME, str(chart), "--install", "--wait", "--timeout=120s"),
         *(f"--kubeconfig={cluster.kubeconfig}", f"--namespace={NAMESPACE}", "--create-namespace"),
-        *(f"--set={setting}" for setting in settings),
+        *(f"--set-string={setting}" for setting in settings),
     ]
     with cache.lock(f"install-{cache.key([str(cluster.kubeconfig)])}"), progress.step(f"install {NAME}:{tag} into {NAMESPACE}"):
         _forget_interrupted(cluster)
