@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pty
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +103,22 @@ def test_a_writer_key_of_another_length_is_refused() -> None:
 def test_rage_and_we_open_our_key_file(key_file: bytes) -> None:
     assert pyrage.passphrase.decrypt(key_file, SECRET.decode()) == b"content"
     assert opened(key_file, Passphrase(SECRET)) == b"content"
+
+
+@pytest.mark.skipif(shutil.which("age") is None, reason="age(1) is not installed (Debian package age)")
+def test_age_opens_our_key_file_when_a_person_types_the_passphrase(key_file: bytes, tmp_path: Path) -> None:
+    sealed, plain = tmp_path / "key.scrypt", tmp_path / "identity"
+    sealed.write_bytes(key_file)
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvp("age", ["age", "-d", "-o", str(plain), str(sealed)])
+    shown = b""
+    while b"passphrase" not in shown:
+        shown += os.read(terminal, 1000)
+    os.write(terminal, SECRET + b"\n")
+    assert os.waitpid(pid, 0)[1] == 0
+    os.close(terminal)
+    assert plain.read_bytes() == b"content"
 
 
 def test_another_passphrase_is_a_wrong_key(key_file: bytes) -> None:
