@@ -45,3 +45,10 @@ ENV_JOB_UID: Final = "IOT_BACKUP_JOB_UID"
 
 WORKER_UID: Final = 65532
 """User, group and group of `volume` stores where nothing else is said."""
+
+# Reasons of warnings in a backup's report.
+FILES_SKIPPED: Final = "FilesSkipped"
+FILES_VANISHED: Final = "FilesVanished"
+FILES_CHANGED: Final = "FilesChanged"
+FILES_UNREADABLE: Final = "FilesUnreadable"
+FILES_DAMAGED: Final = "FilesDamaged"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from iot_backup import vocabulary
 from iot_backup.core.conditions import Condition, Json, merged, reconciling, stalled
 from iot_backup.units import format_size
 
@@ -93,9 +94,8 @@ def _backup_condition(result: BackupResult, report: Report, *, allow_partial: bo
     sizes = f"{format_size(result.size_bytes)} from {_count(result.files, 'file')} of {format_size(result.source_bytes)}"
     stored = f"{sizes}, archive {result.archive}"
     if result.partial:
-        unread = next(
-            (f"{w.message}" for w in report.warnings if w.reason in {"Unreadable", "UnreadableFile"}), "some files could not be read"
-        )
+        missing = {vocabulary.FILES_UNREADABLE, vocabulary.FILES_DAMAGED}
+        unread = "; ".join(w.message for w in report.warnings if w.reason in missing) or "some files could not be read"
         advice = "" if allow_partial else "; give the worker the right to read them, or set allowPartial: true"
         return Condition("Succeeded", allow_partial, "PartialBackup", f"{stored}; {unread}{advice}")
     if result.inconsistent_source:
@@ -129,7 +129,7 @@ def _of_backup(result: BackupResult) -> Json:
 def _warnings(warnings: Sequence[Warn]) -> Json:
     if not warnings:
         return {"warnings": 0, "warningMessages": None}
-    told = [f"{w.reason}: {w.message}" + (f" (and {w.count - 1} more)" if w.count > 1 else "") for w in warnings]
+    told = [f"{w.reason}: {w.message}" for w in warnings]
     return {"warnings": sum(w.count for w in warnings), "warningMessages": told}
 
 

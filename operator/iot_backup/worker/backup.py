@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iot_backup import __version__
+from iot_backup import __version__, vocabulary
 from iot_backup.core import manifest, spec
 from iot_backup.core.report import BackupResult, Warn
 from iot_backup.errors import AccessDenied, EmptySource
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 WARNINGS = {
-    SKIPPED: ("FilesSkipped", "left out on purpose"),
-    VANISHED: ("FilesVanished", "gone when they should be read"),
-    CHANGED: ("FilesChanged", "changed while they were read; stored as read"),
-    UNREADABLE: ("FilesUnreadable", "could not be read and are not in the backup"),
-    DAMAGED: ("FilesDamaged", "could not be read to their end; zeros stand for the rest"),
+    SKIPPED: (vocabulary.FILES_SKIPPED, "left out on purpose"),
+    VANISHED: (vocabulary.FILES_VANISHED, "gone when they should be read"),
+    CHANGED: (vocabulary.FILES_CHANGED, "changed while they were read; stored as read"),
+    UNREADABLE: (vocabulary.FILES_UNREADABLE, "could not be read and are not in the backup"),
+    DAMAGED: (vocabulary.FILES_DAMAGED, "could not be read to their end; zeros stand for the rest"),
 }
 """Reason and meaning of each kind of note."""
 
