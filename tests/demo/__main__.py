@@ -103,7 +103,9 @@ class Demo:
         while time.monotonic() < deadline:
             name = name or find()
             status = self.get(kind, name).get("status", {}) if name else {}
-            succeeded = next((c for c in status.get("conditions", []) if c["type"] == "Succeeded"), {"status": "Unknown", "reason": "Pending"})
+            succeeded = next(
+                (c for c in status.get("conditions", []) if c["type"] == "Succeeded"), {"status": "Unknown", "reason": "Pending"}
+            )
             row = f"{name:32} {status.get('phase', 'Pending'):10} {succeeded['reason']:20} {status.get('size', '')}"
             if row != last:
                 terminal.output(row)
@@ -119,9 +121,7 @@ class Demo:
         """age, zstd and tar alone bring the same files."""
         with tempfile.TemporaryDirectory(prefix="iot-backup-demo-") as place:
             folder = Path(place)
-            store = outside.bucket(
-                self.cluster.minio_endpoint_host, self.cluster.minio_ca, MINIO_USER, MINIO_PASSWORD, MINIO_BUCKET
-            )
+            store = outside.bucket(self.cluster.minio_endpoint_host, self.cluster.minio_ca, MINIO_USER, MINIO_PASSWORD, MINIO_BUCKET)
             manifest, archive, key_file = outside.download(store, self.store_root(), backup["status"]["archive"], folder)
             terminal.output(json.dumps(manifest, indent=2, ensure_ascii=False))
             terminal.command("age -d -o identity keys/<recipient>-1.scrypt       # asks for the passphrase")
@@ -130,7 +130,10 @@ class Demo:
             (folder / "tree").mkdir()
             outside.extract(archive, folder / "identity", folder / "tree")
             found = subprocess.run(
-                ["python3", str(HERE / "scripts" / "fingerprint.py"), str(folder / "tree"), "content"], capture_output=True, text=True, check=True
+                ["python3", str(HERE / "scripts" / "fingerprint.py"), str(folder / "tree"), "content"],
+                capture_output=True,
+                text=True,
+                check=True,
             ).stdout
         self.compare("stock tools read the same files, modes and links", expected, found)
 
@@ -143,7 +146,9 @@ class Demo:
             terminal.good(f"{claim}: {len(expected.splitlines())} entries")
             return
         terminal.bad(claim)
-        terminal.output("\n".join(list(difflib.unified_diff(expected.splitlines(), found.splitlines(), "expected", "found", lineterm="", n=0))[:20]))
+        terminal.output(
+            "\n".join(list(difflib.unified_diff(expected.splitlines(), found.splitlines(), "expected", "found", lineterm="", n=0))[:20])
+        )
         raise ClusterError(f"not so: {claim}")
 
     def disaster(self) -> None:

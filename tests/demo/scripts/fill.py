@@ -27,7 +27,12 @@ def telemetry(folder: Path, rng: random.Random) -> None:
         file = folder / f"2026-10-{day + 1:02d}.jsonl"
         with file.open("w") as out:
             for i in range(60_000):
-                row = {"device": f"sensor-{rng.randrange(5000):05d}", "at": 1_790_000_000 + day * DAY + i, "celsius": round(rng.gauss(21, 4), 2), "ok": True}
+                row = {
+                    "device": f"sensor-{rng.randrange(5000):05d}",
+                    "at": 1_790_000_000 + day * DAY + i,
+                    "celsius": round(rng.gauss(21, 4), 2),
+                    "ok": True,
+                }
                 out.write(json.dumps(row) + "\n")
         os.utime(file, ns=(0, (1_790_000_000 + day * DAY) * 10**9 + 123_456_789))
 
