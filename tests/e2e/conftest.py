@@ -11,9 +11,12 @@ from typing import Protocol
 
 import pytest
 
-from tests.cluster import Cluster, start
+from tests.cluster import Cluster, chart, project_image, start
 from tests.e2e.apiserver import ApiServer
+from tests.e2e.deployment import Operator
 from tests.e2e.installation import install_api
+from tests.e2e.objects import Objects
+from tests.e2e.platform import Platform
 
 
 class Kubectl(Protocol):
@@ -37,8 +40,10 @@ def cluster() -> Cluster:
 
 
 @pytest.fixture(scope="session")
-def api_cluster(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
-    """The cluster for tests that only talk to its API server: no object store, no image, nothing runs in it."""
+def api_cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+    """The cluster for tests that only talk to its API server: no object store unless another test needs it, no image."""
+    if any("cluster" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        return start()
     if given := os.environ.get("KUBECONFIG"):
         scratch = tmp_path_factory.mktemp("cluster")
         return Cluster(Path(given), scratch, "", scratch / "none", external=True)
@@ -87,3 +92,37 @@ def namespace(new_namespace: Callable[..., str], kubectl: Kubectl) -> Iterator[s
     name = new_namespace()
     yield name
     kubectl("delete", "namespace", "--wait=false", "--ignore-not-found", name)
+
+
+@pytest.fixture(scope="session")
+def operator(cluster: Cluster) -> Iterator[Operator]:
+    """The operator of this checkout, installed from the chart."""
+    image = project_image.deliver(cluster)
+    chart.install(cluster)
+    with closing(Objects(cluster.kubeconfig)) as objects:
+        yield Operator(cluster, objects, image)
+
+
+@pytest.fixture(scope="session")
+def new_platform(operator: Operator, new_namespace: Callable[..., str]) -> Iterator[Callable[..., Platform]]:
+    """Make a namespace under a pod-security level with Secrets and the BackupStorage `minio`, Ready unless `storage` is False."""
+    made: list[Platform] = []
+
+    def make(level: str = "restricted", *, storage: bool = True) -> Platform:
+        platform = Platform(operator, new_namespace(level))
+        made.append(platform)
+        platform.secrets()
+        if storage:
+            platform.apply(platform.storage())
+            platform.wait_condition("BackupStorage", "minio", "Ready")
+        return platform
+
+    yield make
+    for platform in made:
+        platform.end()
+
+
+@pytest.fixture(scope="module")
+def platform(new_platform: Callable[..., Platform]) -> Platform:
+    """A tenant of the module's own, under pod-security `restricted`."""
+    return new_platform()
