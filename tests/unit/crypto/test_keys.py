@@ -13,6 +13,7 @@ import pyrage
 import pytest
 
 from iot_backup.crypto import passphrase as passphrases
+from iot_backup.crypto import x25519
 from iot_backup.crypto.age_header import Stanza, b64
 from iot_backup.crypto.identity import Identity
 from iot_backup.crypto.passphrase import Passphrase
@@ -133,6 +134,14 @@ def test_passphrase_and_identity_files_are_told_apart(key_file: bytes) -> None:
     with pytest.raises(WrongKey, match="passphrase was given"):
         opened(sealed_to([identity.recipient], b"x"), Passphrase(SECRET))
     assert opened(sealed_to([identity.recipient], b"x" * 70_000), identity) == b"x" * 70_000
+
+
+def test_a_passphrase_stanza_beside_another_is_malformed_for_either_key() -> None:
+    identity = Identity.generated()
+    stanzas = [Stanza(("scrypt", b64(bytes(16)), "10"), bytes(32)), x25519.wrapped(identity.recipient, bytes(16))]
+    for key in (identity, Passphrase(SECRET)):
+        with pytest.raises(CorruptData, match="alone"):
+            key.unwrap(stanzas)
 
 
 @pytest.mark.parametrize("factor", ["19", "22", "0", "018", "+18", "99999999999"])

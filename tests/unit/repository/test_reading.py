@@ -107,3 +107,32 @@ def test_progress_tells_bytes() -> None:
     reading.verify(world.store, manifest.archive_key, manifest.archive, told.append)
     assert told[-1] == manifest.archive.size
     assert told == sorted(told)
+
+
+@pytest.mark.parametrize(
+    ("damage", "match"), [("cut", r"ends after \d+ of \d+ bytes"), ("longer", "is longer than the"), ("last byte", "SHA-256 is")]
+)
+def test_a_plain_archive_is_judged_at_its_end_in_words(damage: str, match: str) -> None:
+    world = World("none")
+    trust = pin(world.probe())
+    manifest = backed_up(world.opened(trust), content=CONTENT).manifest
+    body, when = world.store.objects[manifest.archive_key]
+    world.store.objects[manifest.archive_key] = (DAMAGE[damage](body), when)
+    with pytest.raises(CorruptData, match=match):
+        reading.archive(world.store, manifest, None).read()
+
+
+def test_an_object_without_end_is_not_read_on() -> None:
+    class Endless(MemoryStore):
+        def stream(self, key: str) -> Iterator[bytes]:
+            while True:
+                given.append(1)
+                yield bytes(1 << 16)
+
+    given: list[int] = []
+    world = World("none", store=Endless(lambda: NOW))
+    trust = pin(world.probe())
+    manifest = backed_up(world.opened(trust), content=CONTENT).manifest
+    with pytest.raises(CorruptData, match="longer"):
+        reading.archive(world.store, manifest, None).read()
+    assert len(given) < 10

@@ -248,3 +248,13 @@ def test_writer_records_say_whose_they_are() -> None:
     record = records.decoded_signed(WriterRecord, world.store.read(layout.writer(world.writer.id)), "x")[0]
     assert record.passphrase_tag == world.keys.passphrase_tag
     assert record.namespace == world.namespace
+
+
+@pytest.mark.parametrize("mode", ["passphrase", "recipients", "none"])
+def test_the_creator_counts_as_admitted_before_its_record_is_written(mode: str) -> None:
+    world = World(mode)
+    trust = pin(world.probe())
+    world.store.delete(layout.writer(world.writer.id))  # as after a crash right behind repo.json
+    repository = world.opened(trust)
+    assert repository.writer_admitted
+    assert restored(world.restoring(trust), backed_up(repository).manifest.id)
