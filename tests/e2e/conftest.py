@@ -14,6 +14,7 @@ import pytest
 from tests.cluster import Cluster, chart, project_image, start
 from tests.e2e.apiserver import ApiServer
 from tests.e2e.deployment import Operator
+from tests.e2e.history import History
 from tests.e2e.installation import install_api
 from tests.e2e.objects import Objects
 from tests.e2e.platform import Platform
@@ -101,6 +102,13 @@ def operator(cluster: Cluster) -> Iterator[Operator]:
     chart.install(cluster)
     with closing(Objects(cluster.kubeconfig)) as objects:
         yield Operator(cluster, objects, image)
+
+
+@pytest.fixture(scope="session")
+def history(operator: Operator) -> Iterator[History]:
+    """Every version of every object, Event and pod from here on."""
+    with closing(History(operator.cluster.kubeconfig)) as seen:
+        yield seen
 
 
 @pytest.fixture(scope="session")
