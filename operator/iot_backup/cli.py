@@ -26,7 +26,8 @@ def operator() -> None:
     run(Settings.from_mapping(os.environ))
 
 
-_folder = click.Path(path_type=Path, file_okay=False)
+# Nothing is checked here: what is missing, closed or no folder must reach the report, in words.
+_folder = click.Path(path_type=Path, readable=False)
 
 
 @main.command()
