@@ -401,6 +401,8 @@ class Server:
         if verb == "delete":
             return cluster.delete(plural, name, namespace, body.get("preconditions", {}).get("uid"))
         if request.content_type == "application/apply-patch+yaml":
+            if cluster.get(plural, name, namespace) is None:  # a real server then asks for the right to create, too
+                self.cluster.log.append(Request("create", kind.group, plural, "", namespace, name, ""))
             return cluster.apply(plural, body, namespace)
         if request.content_type != "application/merge-patch+json":
             raise Refusal(415, "UnsupportedMediaType", request.content_type)

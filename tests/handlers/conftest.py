@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
+import os
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -20,12 +25,31 @@ from .kubelet import Kubelet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 Json = dict[str, Any]
 T = TypeVar("T")
 DEADLINE = 10.0
 IMAGE = "registry.example/iot-backup-operator:1.2.3"
+
+
+RIGHTS = Path(__file__).parent / "rights.json"
+"""[verb, group, resource, subresource] of everything the operator asks for. WRITE_RIGHTS=1 and a whole run write it anew."""
+USED = pytest.StashKey[set[tuple[str, str, str, str]]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "last: runs after all others of tests/handlers")
+    config.stash[USED] = set()
+    config.rights_key = USED  # type: ignore[attr-defined]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if os.environ.get("WRITE_RIGHTS"):
+        RIGHTS.write_text("[\n" + ",\n".join(f"  {json.dumps(entry)}" for entry in sorted(session.config.stash[USED])) + "\n]\n")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
 
 
 @dataclass
@@ -74,6 +98,14 @@ class World:
         self._thread = None
         if self._error:
             raise self._error.pop()
+
+    def measure(self, port: int) -> None:
+        """Serve /metrics."""
+        self.settings = dataclasses.replace(self.settings, metrics_port=port)
+
+    def watch_over(self, port: int) -> None:
+        """Serve /healthz."""
+        self.settings = dataclasses.replace(self.settings, health_port=port)
 
     def until(self, what: Callable[[], T | None], why: str = "") -> T:
         """Poll until it is there."""
@@ -155,7 +187,14 @@ def cluster() -> Cluster:
 
 
 @pytest.fixture
-def idle(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def idle(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[World]:
     """The cluster without a running operator."""
     server = Server(cluster)
     server.start()
@@ -178,6 +217,10 @@ def idle(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     yield world
     world.stop()
     server.stop()
+    used = {(r.verb, r.group, r.resource, r.subresource) for r in cluster.log}
+    request.config.stash[USED] |= used
+    listed = used if os.environ.get("WRITE_RIGHTS") else {tuple(entry) for entry in json.loads(RIGHTS.read_text())}
+    assert used <= listed, f"the operator used rights that rights.json, and so perhaps the chart, does not have: {used - listed}"
 
 
 @pytest.fixture

@@ -215,6 +215,23 @@ def test_the_worker_runs_as_the_workload_and_beside_it(ready: World) -> None:
     assert terms == [{"labelSelector": {"matchLabels": {"app": "db"}}, "topologyKey": "kubernetes.io/hostname"}]
 
 
+def test_a_store_and_a_source_on_different_nodes_are_refused_with_that_reason(world: World) -> None:
+    world.cluster.create(
+        "backupstorages", {"metadata": {"name": "s3"}, "spec": {"volume": {"claimName": "store"}, "encryption": {"algorithm": "None"}}}
+    )
+    for claim, node in (("store", "node-1"), ("data", "node-2")):
+        expression = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+        affinity = {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}}
+        world.cluster.create("persistentvolumes", {"metadata": {"name": f"pv-{claim}"}, "spec": {"nodeAffinity": affinity}})
+        spec = {"accessModes": ["ReadWriteOnce"], "volumeName": f"pv-{claim}"}
+        world.cluster.create("persistentvolumeclaims", {"metadata": {"name": claim}, "spec": spec})
+    world.condition("backupstorages", "s3", "Ready", "True")
+    world.backup_job()
+    world.backup("now")
+    body = world.condition("backups", "now", "Succeeded", "Unknown", "ClaimsOnDifferentNodes")
+    assert "node-2" in body["status"]["conditions"][0]["message"]
+
+
 def test_two_backups_of_a_job_run_one_after_the_other(ready: World) -> None:
     ready.backup("one")
     first = ready.job("one")

@@ -80,10 +80,12 @@ def judge(facts: Facts) -> Verdict:
     over = _over(facts, failed)
     last = _last_failure(facts, attempts)
     if facts.cancel and (over or not _active(facts)):
-        return common.verdict("Cancelled", "Cancelled", "cancelled as spec.cancel asked", ended=_iso(facts.now), give_up=failed is None)
+        return common.verdict(
+            "Cancelled", "Cancelled", "cancelled as spec.cancel asked", ended=_ended_at(facts, failed), give_up=failed is None
+        )
     if over:
         reason, message, exit_code, report = _why(facts, failed, last)
-        return common.verdict("Failed", reason, message, exit_code=exit_code, report=report, ended=_iso(facts.now))
+        return common.verdict("Failed", reason, message, exit_code=exit_code, report=report, ended=_ended_at(facts, failed))
     return _unfinished(facts, common, last)
 
 
@@ -153,6 +155,12 @@ def _over(facts: Facts, failed: Mapping[str, Any] | None) -> bool:
     if job_finished(facts.job) or (failed is not None and all(pod_facts.ended(p) for p in facts.pods)):
         return True
     return facts.failure_is_final and bool(facts.pods) and pod_facts.ended(facts.pods[-1])
+
+
+def _ended_at(facts: Facts, failed: Mapping[str, Any] | None) -> str:
+    """When the last worker ended, else when the Job did; the same at every look."""
+    times = [end.finished for p in facts.pods if (end := pod_facts.worker_end(p)) and end.finished]
+    return max(times, default=None) or (failed or {}).get("lastTransitionTime") or _iso(facts.now)
 
 
 def _active(facts: Facts) -> bool:

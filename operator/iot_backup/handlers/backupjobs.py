@@ -28,7 +28,10 @@ _RECHECK = timedelta(seconds=30)
 async def reconcile(ctx: Context, key: Key) -> timedelta | None:
     """Put the CronJobs in place, start what was asked for, write the status."""
     body = ctx.cache.get(resources.BACKUP_JOBS, key.namespace, key.name)
-    if body is None or "deletionTimestamp" in body["metadata"]:
+    if body is None:
+        ctx.metrics.job_gone(key.namespace, key.name)
+        return None
+    if "deletionTimestamp" in body["metadata"]:
         return None
     current: Json = body.get("status") or {}
     try:

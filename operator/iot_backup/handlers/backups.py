@@ -95,7 +95,7 @@ def _status(ctx: Context, body: Json, verdict: Verdict, job: BackupJob | None, f
 def _count(ctx: Context, backup: Backup, status: Json, verdict: Verdict) -> None:
     result = verdict.report.backup if verdict.report else None
     seconds = (result.completion_time - result.start_time).total_seconds() if result and status["phase"] == "Completed" else None
-    ctx.metrics.run_ended(backup.namespace, backup.spec.job_ref.name, failed=status["phase"] == "Failed", seconds=seconds)
+    ctx.count_run(backup.namespace, backup.spec.job_ref.name, failed=status["phase"] == "Failed", seconds=seconds)
 
 
 async def _start(ctx: Context, body: Json, backup: Backup, job: BackupJob | None) -> timedelta | None:

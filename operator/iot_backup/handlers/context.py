@@ -77,6 +77,11 @@ class Context:
         )
         await self.client.event(events.body(event, body, self.now()))
 
+    def count_run(self, namespace: str, backup_job: str, *, failed: bool, seconds: float | None) -> None:
+        """A run was seen to end; without its BackupJob there is no series to move."""
+        if self.cache.get(resources.BACKUP_JOBS, namespace, backup_job) is not None:
+            self.metrics.run_ended(namespace, backup_job, failed=failed, seconds=seconds)
+
     async def create(self, resource: Resource, body: Json) -> Json:
         """Create and remember at once: the watch brings it only later. Raises AlreadyExistsError."""
         made = await self.client.create(resource, body)

@@ -91,10 +91,8 @@ class Operator:
         return await _RECONCILERS[key.kind](self.context, key)
 
     async def _gone(self, resource: Resource, body: Json) -> None:
-        """A deleted Backup takes its Job along, never its archive; a deleted BackupJob its series."""
-        namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
-        if resource == resources.BACKUP_JOBS:
-            self.context.metrics.job_gone(namespace, name)
+        """A deleted Backup takes its Job along, never its archive."""
+        namespace = body["metadata"]["namespace"]
         run = body.get("spec", {}).get("run") if resource == resources.BACKUPS else None
         if run:
             job = self.context.cache.get(resources.JOBS, namespace, run.get("jobName", ""))

@@ -66,7 +66,7 @@ async def refuse(ctx: Context, resource: Resource, body: Json, problem: Trouble)
     written = await ctx.set_status(resource, body, wanted, "Succeeded")
     if written and resource == resources.BACKUPS:
         job = body.get("spec", {}).get("jobRef", {}).get("name", "")
-        ctx.metrics.run_ended(body["metadata"]["namespace"], job, failed=wanted["phase"] == "Failed", seconds=None)
+        ctx.count_run(body["metadata"]["namespace"], job, failed=wanted["phase"] == "Failed", seconds=None)
     return None
 
 
