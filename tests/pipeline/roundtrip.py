@@ -13,13 +13,13 @@ from pathlib import Path
 
 from iot_backup.crypto.container import opener, sealer
 from iot_backup.crypto.identity import Identity
+from iot_backup.repository.reading import Pull
 from iot_backup.worker.compression import Decompressed
 from iot_backup.worker.contents import Files
 from iot_backup.worker.index import Row
 from iot_backup.worker.index_reader import IndexReader
 from iot_backup.worker.packing import Destination, Packed, pack
 from iot_backup.worker.unpacking import Unpacked, unpack
-from iot_backup.worker.verifying import Pull
 
 IDENTITY = Identity(b"\x42" * 32)
 

@@ -14,10 +14,10 @@ import zstandard
 
 from iot_backup.crypto.container import PassThroughReader
 from iot_backup.errors import CorruptData
+from iot_backup.repository.reading import Pull
 from iot_backup.worker import index, tar
 from iot_backup.worker.index import FIFO, FILE, FOLDER, HARD_LINK, SYMLINK, Row
 from iot_backup.worker.unpacking import Unpacked, unpack
-from iot_backup.worker.verifying import Pull, again, measure
 from tests.pipeline.roundtrip import Backup, back_up, bring_back, pieces
 
 CONTENT = b"evil"
@@ -268,18 +268,6 @@ def test_another_archive_of_the_same_shape_is_told(tmp_path_factory: pytest.Temp
     with pytest.raises(CorruptData, match="not what the index says"):
         bring_back(dataclasses.replace(one, archive=two.archive, packed=plain), target)
     assert not (target / "f").exists()
-
-
-def test_a_store_that_changes_its_answer_after_the_check_is_told() -> None:
-    data = os.urandom(10 << 20)
-    measured = measure(pieces(data), lambda: None)
-    assert (measured.size, measured.sha256) == (len(data), hashlib.sha256(data).hexdigest())
-    assert b"".join(again(pieces(data, 7777), measured)) == data
-    for other in (data[:-1], data + b"x", data[: 8 << 20], data[: 9 << 20] + b"x" + data[(9 << 20) + 1 :], b""):
-        got = bytearray()
-        with pytest.raises(CorruptData, match="verified a moment ago"):
-            got.extend(b"".join(again(pieces(other), measured)))
-        assert data.startswith(bytes(got))
 
 
 def test_a_decompression_bomb_is_refused_before_it_unfolds(target: Path) -> None:

@@ -20,7 +20,7 @@ from iot_backup.crypto.age import PlainReader
 from iot_backup.crypto.container import sealer
 from iot_backup.worker.packing import Destination, pack
 from iot_backup.worker.unpacking import unpack
-from iot_backup.worker.verifying import Pull
+from iot_backup.repository.reading import Pull
 from iot_backup.crypto.identity import Identity
 
 identity = Identity(b"\\x42" * 32)

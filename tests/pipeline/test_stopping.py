@@ -12,10 +12,10 @@ import pytest
 
 from iot_backup.crypto.container import PassThroughReader, sealer
 from iot_backup.errors import Cancelled, Internal, StorageFull, StorageUnavailable
+from iot_backup.repository.reading import Pull
 from iot_backup.worker.contents import Files
 from iot_backup.worker.packing import Destination, Packed, pack
 from iot_backup.worker.unpacking import unpack
-from iot_backup.worker.verifying import Pull
 from tests.pipeline.roundtrip import back_up, pieces
 
 Sink = Callable[[Iterator[bytes]], None]

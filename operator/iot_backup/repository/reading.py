@@ -1,10 +1,14 @@
-"""Large objects of a repository on their way back: hashed as they lie in the store, opened as the manifest says."""
+"""Large objects of a repository on their way back: verified whole, then read again and opened as the manifest says.
+
+A restore verifies index and archive before it writes, and reads them again to write. What the store gives the second time is
+checked block by block against the first, so that nothing is used that was not verified.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from iot_backup.core.manifest import Manifest, StoredObject
 from iot_backup.crypto import container
@@ -13,87 +17,119 @@ from iot_backup.crypto.identity import Identity
 from iot_backup.errors import CorruptData, NotFound
 from iot_backup.storage.store import Store
 
+_BLOCK = 4 << 20
+"""Bytes: 32 bytes of memory for each, 8 MB for an archive of 1 TB."""
 
-class Pull:
-    """An object's bytes by `read(size)`, counted and hashed on the way; CorruptData at their end if they are not the signed ones."""
-
-    def __init__(self, store: Store, key: str, expected: StoredObject) -> None:
-        self.size = 0
-        """Bytes pulled so far."""
-        self._key = key
-        self._expected = expected
-        self._chunks = stream(store, key)
-        self._rest = memoryview(b"")
-        self._hash = hashlib.sha256()
-        self._ended = False
-
-    def read(self, size: int) -> bytes:
-        """At most `size` bytes, none only at the checked end. CorruptData, StorageUnavailable."""
-        while not self._rest and not self._ended:
-            self._rest = memoryview(self._next())
-        piece, self._rest = bytes(self._rest[:size]), self._rest[size:]
-        return piece
-
-    def _next(self) -> bytes:
-        chunk = next(self._chunks, None)
-        if chunk is None:
-            self._ended = True
-            self._check_end()
-            return b""
-        self.size += len(chunk)
-        if self.size > self._expected.size:
-            raise CorruptData(f"{self._key} is longer than the {self._expected.size} bytes that its manifest signs: it was replaced")
-        self._hash.update(chunk)
-        return chunk
-
-    def _check_end(self) -> None:
-        if self.size < self._expected.size:
-            raise CorruptData(f"{self._key} ends after {self.size} of {self._expected.size} bytes: it was cut off")
-        if not hmac.compare_digest(self._hash.hexdigest(), self._expected.sha256):
-            raise CorruptData(
-                f"{self._key} is not what its manifest signs: SHA-256 is {self._hash.hexdigest()}, not {self._expected.sha256}"
-            )
+Blocks = tuple[bytes, ...]
+"""SHA-256 of each block of an object that was verified."""
 
 
-def verify(store: Store, key: str, expected: StoredObject, progress: Callable[[int], None] = lambda _: None) -> None:
-    """Read an object whole and compare it with its manifest; no key is needed. CorruptData."""
+def verify(store: Store, key: str, expected: StoredObject, check: Callable[[], None] = lambda: None) -> Blocks:
+    """Read an object whole and compare it with its manifest; no key is needed. CorruptData.
+
+    `check` is called for each block and may raise to stop.
+    """
     try:
         size = store.head(key).size
     except NotFound:
-        raise missing(key) from None
+        raise _missing(key) from None
     if size != expected.size:
         raise CorruptData(f"{key} has {size} bytes, and its manifest signs {expected.size}: it was cut off or replaced")
-    pull = Pull(store, key, expected)
-    while pull.read(1 << 20):
-        progress(pull.size)
+    digests = []
+    for block in _blocks(_signed(store, key, expected)):
+        check()
+        digests.append(hashlib.sha256(block).digest())
+    return tuple(digests)
 
 
-def opened(store: Store, key: str, expected: StoredObject, cipher: str, identity: Identity | None) -> Opener:
-    """An object's content, decrypted and checked while it is pulled: at its end, all of it was what the manifest signs.
-
-    What is read before the end is authentic as long as there is encryption; without, only the end tells. KeyMissing, WrongKey, CorruptData.
-    """
-    return container.opener(Pull(store, key, expected).read, cipher, identity, expected.header_sha256)
-
-
-def archive(store: Store, manifest: Manifest, identity: Identity | None) -> Opener:
+def archive(store: Store, manifest: Manifest, identity: Identity | None, verified: Blocks | None = None) -> Opener:
     """The archive's content: what the compressor put out."""
-    return opened(store, manifest.archive_key, manifest.archive, manifest.cipher, identity)
+    return _opened(store, manifest.archive_key, manifest.archive, manifest, identity, verified)
 
 
-def index(store: Store, manifest: Manifest, identity: Identity | None) -> Opener:
+def index(store: Store, manifest: Manifest, identity: Identity | None, verified: Blocks | None = None) -> Opener:
     """The list of files."""
-    return opened(store, manifest.member.index, manifest.index, manifest.cipher, identity)
+    return _opened(store, manifest.member.index, manifest.index, manifest, identity, verified)
 
 
-def missing(key: str) -> CorruptData:
-    """What to say when a committed backup's object is not there."""
-    return CorruptData(f"{key} is not in the store, and its manifest is: somebody deleted it. Restore another backup.")
+def _opened(
+    store: Store, key: str, expected: StoredObject, manifest: Manifest, identity: Identity | None, verified: Blocks | None
+) -> Opener:
+    """An object's content, decrypted while it is pulled. KeyMissing, WrongKey, CorruptData.
+
+    With `verified` nothing is handed out that is not what was verified. Without, what is read before the end is authentic as far as
+    encryption goes, and only the end tells that it is what the manifest signs.
+    """
+    chunks = _signed(store, key, expected) if verified is None else again(_stream(store, key), verified)
+    return container.opener(Pull(chunks), manifest.cipher, identity, expected.header_sha256)
 
 
-def stream(store: Store, key: str) -> Iterator[bytes]:
-    """The object from its beginning. CorruptData if it is not there: its manifest says that it must be."""
+def again(chunks: Iterable[bytes], verified: Blocks) -> Iterator[bytes]:
+    """The same object, read anew. Raises CorruptData before it hands out a block that is not the verified one."""
+    count = 0
+    for block in _blocks(chunks):
+        if count == len(verified) or hashlib.sha256(block).digest() != verified[count]:
+            raise CorruptData("the store gave other bytes than when they were verified a moment ago: somebody changes its objects")
+        count += 1
+        yield block
+    if count != len(verified):
+        raise CorruptData("the store gave fewer bytes than when they were verified a moment ago: somebody changes its objects")
+
+
+class Pull:
+    """Chunks as the `read(size)` that `crypto.container.opener` asks for."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._current = memoryview(b"")
+
+    def __call__(self, size: int) -> bytes:
+        """At most `size` bytes, b"" only at the end."""
+        while not self._current:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return b""
+            self._current = memoryview(chunk)
+        piece, self._current = self._current[:size], self._current[size:]
+        return bytes(piece)
+
+
+def _signed(store: Store, key: str, expected: StoredObject) -> Iterator[bytes]:
+    """The object's bytes; CorruptData at their end if they are not the signed ones, and before if there are too many."""
+    size, digest = 0, hashlib.sha256()
+    for chunk in _stream(store, key):
+        size += len(chunk)
+        if size > expected.size:
+            raise CorruptData(f"{key} is longer than the {expected.size} bytes that its manifest signs: it was replaced")
+        digest.update(chunk)
+        yield chunk
+    if size < expected.size:
+        raise CorruptData(f"{key} ends after {size} of {expected.size} bytes: it was cut off")
+    if not hmac.compare_digest(digest.hexdigest(), expected.sha256):
+        raise CorruptData(
+            f"{key} is not what its manifest signs: SHA-256 is {digest.hexdigest()}, not {expected.sha256}. It was damaged or replaced. "
+            "Restore another backup, and find out who writes to the store."
+        )
+
+
+def _stream(store: Store, key: str) -> Iterator[bytes]:
     try:
         yield from store.stream(key)
     except NotFound:
-        raise missing(key) from None
+        raise _missing(key) from None
+
+
+def _missing(key: str) -> CorruptData:
+    return CorruptData(f"{key} is not in the store, and its manifest is: somebody deleted it. Restore another backup.")
+
+
+def _blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes, cut anew into blocks of one size; the last may be shorter."""
+    pending = bytearray()
+    for chunk in chunks:
+        pending += chunk
+        while len(pending) >= _BLOCK:
+            yield bytes(memoryview(pending)[:_BLOCK])
+            del pending[:_BLOCK]
+    if pending:
+        yield bytes(pending)

@@ -8,18 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iot_backup.core import spec
-from iot_backup.core.manifest import Manifest, StoredObject
+from iot_backup.core.manifest import Manifest
 from iot_backup.core.report import RestoreResult, Warn
-from iot_backup.crypto import container
-from iot_backup.crypto.container import Opener
-from iot_backup.errors import CorruptData
 from iot_backup.repository import reading
-from iot_backup.repository.opening import Repository, open_for_restore
+from iot_backup.repository.opening import open_for_restore
 from iot_backup.storage.opening import open_store
 from iot_backup.worker import folders, keys
 from iot_backup.worker.notes import CHANGED, DAMAGED, UNREADABLE
 from iot_backup.worker.unpacking import Unpacked, unpack
-from iot_backup.worker.verifying import Measured, Pull, again, measure
 
 if TYPE_CHECKING:
     from iot_backup.worker.cancelling import Cancel
@@ -36,15 +32,12 @@ def restore(order: spec.RestoreOrder, secrets: Path, target: Path, cancel: Cance
         repository = open_for_restore(store, order.repository.namespace, order.trust, passphrase, brought)
         manifest = repository.find(order.archive, order.chain).manifest
         assert manifest is not None, "find() raises what is wrong with a backup"
-        index = _verified(repository, manifest.member.index, manifest.index, manifest, cancel)
-        if order.verify:
-            archive = _verified(repository, manifest.archive_key, manifest.archive, manifest, cancel)
-            _log.info("archive %s verified, writing", manifest.id)
-        else:
-            archive = reading.archive(store, manifest, repository.identity)
+        index = reading.verify(store, manifest.member.index, manifest.index, cancel.check)
+        archive = reading.verify(store, manifest.archive_key, manifest.archive, cancel.check) if order.verify else None
+        _log.info("archive %s %s, writing", manifest.id, "verified" if order.verify else "not verified before, as asked")
         unpacked = unpack(
-            archive,
-            index,
+            reading.archive(store, manifest, repository.identity, archive),
+            reading.index(store, manifest, repository.identity, index),
             root,
             compressed=manifest.compression.algorithm == "Zstd",
             content=manifest.counts.source_bytes,
@@ -52,23 +45,6 @@ def restore(order: spec.RestoreOrder, secrets: Path, target: Path, cancel: Cance
             stop=cancel.requested,
         )
     return _result(manifest, unpacked), _warnings(manifest, unpacked)
-
-
-def _verified(repository: Repository, key: str, expected: StoredObject, manifest: Manifest, cancel: Cancel) -> Opener:
-    """An object that was read whole and compared with its signed manifest; what it opens is compared with that reading."""
-    measured = _measured(repository, key, expected, cancel)
-    pull = Pull(again(repository.store.stream(key), measured))
-    return container.opener(pull, manifest.cipher, repository.identity, expected.header_sha256)
-
-
-def _measured(repository: Repository, key: str, expected: StoredObject, cancel: Cancel) -> Measured:
-    measured = measure(reading.stream(repository.store, key), cancel.check)
-    if (measured.size, measured.sha256) != (expected.size, expected.sha256):
-        raise CorruptData(
-            f"{key} is not what its manifest signs: {measured.size} bytes with SHA-256 {measured.sha256}, not {expected.size} with {expected.sha256}. "
-            "It was damaged or replaced; nothing was written. Restore another backup, and find out who writes to the store."
-        )
-    return measured
 
 
 def _result(manifest: Manifest, unpacked: Unpacked) -> RestoreResult:

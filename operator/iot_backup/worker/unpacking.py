@@ -75,7 +75,7 @@ def unpack(archive: PlainSource, index: PlainSource, target: int, *, compressed:
     """Restore everything into the folder behind the descriptor `target`, which stays the caller's.
 
     `archive` and `index` give the containers' contents (`crypto.container.opener`); their signatures and digests were verified before,
-    and `verifying.again` makes sure that they still hold. `compressed`: the archive's frames are zstd's. `content`, `entries`: bytes
+    and `repository.reading` makes sure that they still hold. `compressed`: the archive's frames are zstd's. `content`, `entries`: bytes
     and paths by the signed manifest. What is in the target and not in the backup stays. Raises CorruptData, TargetFull, AccessDenied,
     SourceUnavailable, Cancelled; files in place by then are whole, and the restore can be run again.
     """

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from iot_backup.core.manifest import Manifest
+from iot_backup.core.manifest import Manifest, StoredObject
 from iot_backup.errors import CorruptData, KeyMissing
 from iot_backup.repository import reading
 from iot_backup.storage.memory import MemoryStore
@@ -100,13 +102,35 @@ def test_whatever_pieces_the_store_gives_the_content_is_the_same(size: int) -> N
     assert restored(world.restoring(trust), committed.manifest.id) == (b"x" * 3000 if size == 1 else CONTENT)
 
 
-def test_progress_tells_bytes() -> None:
+def test_verifying_can_be_stopped_at_each_block() -> None:
+    class Stopped(Exception):
+        pass
+
+    def stop() -> None:
+        raise Stopped
+
     world = World()
     manifest = backed_up(world.opened(pin(world.probe())), content=CONTENT).manifest
-    told: list[int] = []
-    reading.verify(world.store, manifest.archive_key, manifest.archive, told.append)
-    assert told[-1] == manifest.archive.size
-    assert told == sorted(told)
+    with pytest.raises(Stopped):
+        reading.verify(world.store, manifest.archive_key, manifest.archive, stop)
+
+
+def collect(blocks: Iterator[bytes], into: bytearray) -> None:
+    for block in blocks:
+        into.extend(block)
+
+
+def test_a_store_that_changes_its_answer_after_the_check_is_told() -> None:
+    store, key, data = MemoryStore(lambda: NOW), "chains/a/object", os.urandom(10 << 20)
+    store.create(key, data)
+    expected = StoredObject(size=len(data), sha256=hashlib.sha256(data).hexdigest(), header_sha256="0" * 64)
+    verified = reading.verify(store, key, expected)
+    assert b"".join(reading.again((data[at : at + 7777] for at in range(0, len(data), 7777)), verified)) == data
+    for other in (data[:-1], data + b"x", data[: 8 << 20], data[: 9 << 20] + b"x" + data[(9 << 20) + 1 :], b""):
+        got = bytearray()
+        with pytest.raises(CorruptData, match="verified a moment ago"):
+            collect(reading.again([other], verified), got)
+        assert data.startswith(bytes(got))
 
 
 @pytest.mark.parametrize(
