@@ -72,10 +72,11 @@ def resolve(
     """
     if wish.root:
         return Identity(0, 0, wish.groups or (), wish.fs_group, wish.selinux_level, root=True) if root_allowed else ROOT_NOT_ALLOWED
-    seen = _observed(users, claim) if wish.uid is None else Identity()
+    fallback = None if users else fallback
+    seen = _observed(users, claim) if wish.uid is None else Identity(fs_group=fallback.fs_group if fallback else None)
     if isinstance(seen, Trouble):
         return seen
-    if wish.uid is None and not users and fallback:
+    if wish.uid is None and fallback:
         seen = fallback
     uid = seen.uid if wish.uid is None else wish.uid
     gid = wish.gid if wish.gid is not None else (seen.gid if wish.uid is None else wish.uid)

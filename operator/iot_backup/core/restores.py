@@ -98,14 +98,15 @@ def writer(restore: RestoreJob, backup: Backup | None, workload: Identity | None
     """Who writes where nobody uses the claim now; None if nothing tells.
 
     The owner of the backup's root folder; where that is root (a volume handed over by fsGroup), the workload as it was last
-    seen, with the folder's group. A new claim is handed over to that group, an existing one is left as it is.
+    seen, with the folder's group. An existing claim is left as it is; a new one is handed over to that group, or where it is
+    not known to the writer's own, since a new volume belongs to root.
     """
     owner = backup.status.source_owner if backup else None
+    who = Identity(owner.uid, owner.gid) if owner and owner.uid else workload or Identity()
+    if restore.spec.target.new_claim:
+        return Identity(who.uid, who.gid, fs_group=(owner.gid if owner else 0) or who.gid)
     if owner is None:
         return workload
-    who = Identity(owner.uid, owner.gid) if owner.uid else workload or Identity()
-    if restore.spec.target.new_claim:
-        return Identity(who.uid, who.gid, fs_group=owner.gid or None)
     return who.joining(*([owner.gid] if owner.gid and owner.gid != who.gid else []))
 
 

@@ -1,0 +1,55 @@
+"""Who writes a restore that no workload's pod tells of: the user, and the group a new claim is handed to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from iot_backup.api.backup import Backup
+from iot_backup.api.restorejob import RestoreJob
+from iot_backup.core import identity, restores
+from iot_backup.core.identity import Identity, Wish
+from tests.packaging.specimens import ABSENT, body, spec
+
+NEW = {"target.claimName": ABSENT, "target.newClaim": {"name": "lookup", "size": "1Gi"}}
+WORKLOAD = Identity(1000, 1000, (7,))
+
+
+def _restore(changes: dict[str, Any]) -> RestoreJob:
+    return RestoreJob.from_body(body("RestoreJob", spec("RestoreJob", changes)))
+
+
+def _backup(uid: int, gid: int) -> Backup:
+    return Backup.from_body({**body("Backup", spec("Backup", {})), "status": {"sourceOwner": {"uid": uid, "gid": gid}}})
+
+
+@pytest.mark.parametrize(
+    ("target", "owner", "workload", "expected"),
+    [
+        pytest.param(NEW, (999, 998), None, Identity(999, 998, fs_group=998), id="new: the owner of the backup's root"),
+        pytest.param(NEW, (999, 0), None, Identity(999, 0, fs_group=0), id="new: an owner of group 0 can write too"),
+        pytest.param(NEW, (0, 1000), WORKLOAD, Identity(1000, 1000, fs_group=1000), id="new: root's folder, the workload writes"),
+        pytest.param(NEW, (0, 0), None, Identity(fs_group=65532), id="new: all root's, the fallback user can write"),
+        pytest.param(NEW, None, None, Identity(fs_group=65532), id="new: nothing known, the fallback user can write"),
+        pytest.param({}, (999, 998), WORKLOAD, Identity(999, 998), id="existing: the owner of the backup's root"),
+        pytest.param({}, (0, 1001), WORKLOAD, Identity(1000, 1000, (1001,)), id="existing: the workload joins the folder's group"),
+        pytest.param({}, None, WORKLOAD, WORKLOAD, id="existing: the workload as it was last seen"),
+        pytest.param({}, None, None, None, id="existing: nothing known"),
+    ],
+)
+def test_the_writer_of_a_restore(
+    target: dict[str, Any], owner: tuple[int, int] | None, workload: Identity | None, expected: Identity | None
+) -> None:
+    assert restores.writer(_restore(target), _backup(*owner) if owner else None, workload) == expected
+
+
+def test_a_user_named_in_the_spec_still_gets_a_new_claim_it_can_write() -> None:
+    fallback = restores.writer(_restore(NEW), _backup(999, 998), None)
+    who = identity.resolve(Wish(uid=1000), [], "lookup", root_allowed=False, fallback=fallback)
+    assert who == Identity(1000, 1000, fs_group=998)
+
+
+def test_a_group_named_in_the_spec_wins() -> None:
+    who = identity.resolve(Wish(uid=1000, fs_group=5), [], "lookup", root_allowed=False, fallback=Identity(fs_group=65532))
+    assert who == Identity(1000, 1000, fs_group=5)
