@@ -33,7 +33,7 @@ def _backup(uid: int, gid: int) -> Backup:
         pytest.param(NEW, (0, 0), None, Identity(fs_group=65532), id="new: all root's, the fallback user can write"),
         pytest.param(NEW, None, None, Identity(fs_group=65532), id="new: nothing known, the fallback user can write"),
         pytest.param({}, (999, 998), WORKLOAD, Identity(999, 998), id="existing: the owner of the backup's root"),
-        pytest.param({}, (0, 1001), WORKLOAD, Identity(1000, 1000, (1001,)), id="existing: the workload joins the folder's group"),
+        pytest.param({}, (0, 1001), WORKLOAD, Identity(1000, 1000, (7, 1001)), id="existing: the workload joins the folder's group"),
         pytest.param({}, None, WORKLOAD, WORKLOAD, id="existing: the workload as it was last seen"),
         pytest.param({}, None, None, None, id="existing: nothing known"),
     ],
