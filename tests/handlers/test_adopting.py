@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from iot_backup.core import spec
+from iot_backup.vocabulary import SPEC
+
 if TYPE_CHECKING:
     from .conftest import Json, World
 
@@ -86,8 +89,8 @@ def test_deleting_a_recorded_backup_deletes_its_job(scheduled: World) -> None:
 
 
 def test_an_object_that_records_a_run_never_starts_one(scheduled: World) -> None:
-    spec = {"jobRef": {"name": "daily"}, "run": {"jobName": "old", "jobUID": "11111111-2222"}}
-    scheduled.cluster.create("backups", {"metadata": {"name": "old"}, "spec": spec})
+    recorded = {"jobRef": {"name": "daily"}, "run": {"jobName": "old", "jobUID": "11111111-2222"}}
+    scheduled.cluster.create("backups", {"metadata": {"name": "old"}, "spec": recorded})
     scheduled.condition("backups", "old", "Succeeded", "False", "JobDeleted")
     assert scheduled.cluster.get("jobs", "old") is None
 
@@ -108,10 +111,20 @@ def test_a_job_that_the_operator_would_not_build_is_told_and_not_counted(schedul
     elif foul == "volume":
         next(v for v in pod["volumes"] if v["name"] == "source")["persistentVolumeClaim"]["claimName"] = "other"
     else:
-        scheduled.cluster.patch("backupstorages", "s3", {"status": {"repositoryId": "another"}}, status=True)
+        _redirect(cron_job["spec"]["jobTemplate"]["spec"]["template"])
     scheduled.kubelet.fire(cron_job, by_hand="foreign")
     scheduled.until(lambda: "ForeignJob" in scheduled.told("daily"))
     assert scheduled.cluster.get("backups", "foreign") is None
+
+
+def _redirect(template: Json) -> None:
+    """An order, well-formed, for another repository."""
+    worker = template["spec"]["containers"][0]
+    order = spec.decode(template["metadata"]["annotations"][SPEC], worker["args"][-1])
+    assert isinstance(order, spec.BackupOrder)
+    trust = order.trust.model_copy(update={"fingerprint": "ff" * 32})
+    text = spec.encode(order.model_copy(update={"trust": trust}))
+    template["metadata"]["annotations"][SPEC], worker["args"][-1] = text, spec.digest(text)
 
 
 def test_a_pod_that_was_adopted_does_not_count(scheduled: World) -> None:
