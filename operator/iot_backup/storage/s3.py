@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING
 import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError
 
-from iot_backup.errors import AlreadyExists, CorruptData, NotFound, StorageUnavailable, UntrustedCertificate
+from iot_backup.errors import AlreadyExists, CorruptData, IotBackupError, NotFound, StorageUnavailable, UntrustedCertificate
 from iot_backup.storage import keys, s3_client, s3_clock, s3_download, s3_upload
 from iot_backup.storage.s3_client import Location, Timing
-from iot_backup.storage.s3_errors import OUT_OF_RANGE, Attempt, code_of, explain
+from iot_backup.storage.s3_errors import OUT_OF_RANGE, Attempt, answered, code_of, explain
 from iot_backup.storage.store import READ_LIMIT, Chunk, ObjectInfo
 
 if TYPE_CHECKING:
@@ -173,17 +174,24 @@ class S3Store:
             raise
 
     def _greet(self) -> None:
-        """Once, before anything else: retries would hide for a minute that nobody trusts the store's certificate."""
+        """Once, before anything else: retries would hide for a minute that nobody is there, or that nobody trusts the certificate."""
         with self._lock:
-            if self._greeted:
-                return
-            try:
-                obstore.head(s3_client.greeting(self.location, self._timing), self.root + "repo.json")
-            except Failures as error:
-                meant = explain(error, Attempt(self.location, "read", self.root))
-                if isinstance(meant, UntrustedCertificate):
-                    raise meant from error
-            self._greeted = True
+            patience = time.monotonic() + self._timing.greeting
+            while not self._greeted:
+                problem = self._first_contact()
+                if isinstance(problem, UntrustedCertificate) or (problem is not None and time.monotonic() >= patience):
+                    raise problem
+                self._greeted = problem is None
+                if problem is not None:
+                    time.sleep(self._timing.first_wait)
+
+    def _first_contact(self) -> IotBackupError | None:
+        """Why nobody can talk to this store; None once it answered, whatever it said."""
+        try:
+            obstore.head(s3_client.greeting(self.location, self._timing), self.root + "repo.json")
+        except Failures as error:
+            return None if answered(error) else explain(error, Attempt(self.location, "read", self.root))
+        return None
 
     @cached_property
     def _control(self) -> Client:

@@ -54,6 +54,8 @@ class Location:
 class Timing:
     """Seconds. A store that stalls is given up, clearly; one that stumbles is asked again for about a minute."""
 
+    greeting: float = 5
+    """How long the first contact is tried: a new pod's network may need a moment, a wrong address should be told soon."""
     connect: float = 5
     control: float = 20
     """One small request, whole."""

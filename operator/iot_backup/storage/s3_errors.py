@@ -99,6 +99,11 @@ def explain(error: Exception, attempt: Attempt) -> IotBackupError:
     return _unreachable(text, attempt)
 
 
+def answered(error: Exception) -> bool:
+    """Whether the store gave any answer at all."""
+    return isinstance(error, FileNotFoundError) or bool(code_of(error) or _status(str(error)))
+
+
 def code_of(error: Exception) -> str:
     """The S3 error code in the answer, or "": answers to HEAD have none."""
     found = _CODE.search(str(error))
