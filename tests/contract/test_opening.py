@@ -76,7 +76,7 @@ def test_a_claim_that_is_not_mounted_is_said_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, "Secret backup-s3 lacks key secret. Add it"),
+        (None, "Secret backup-s3 lacks key secret, or does not exist in this namespace. Add it"),
         (b"", "key secret of Secret backup-s3 is empty"),
         (b" \n", "key secret of Secret backup-s3 is empty"),
         (b"\xff\xfe", "key secret of Secret backup-s3 is not text"),

@@ -49,7 +49,9 @@ def read_secret_bytes(source: SecretSource, secrets_dir: Path) -> bytes:
         with path.open("rb") as file:
             value = file.read(READ_LIMIT)
     except FileNotFoundError as error:
-        raise SecretMissing(f"{where} lacks key {source.key}. Add it, or name the right key in the BackupStorage.") from error
+        raise SecretMissing(
+            f"{where} lacks key {source.key}, or does not exist in this namespace. Add it, or correct the name where the spec gives it."
+        ) from error
     except PermissionError as error:
         raise AccessDenied(
             f"{where} is mounted but cannot be read by this run's user. Remove defaultMode or securityContext overrides."
