@@ -14,6 +14,7 @@ import pytest
 from tests.cluster import Cluster, chart, project_image, start
 from tests.e2e.apiserver import ApiServer
 from tests.e2e.deployment import Operator
+from tests.e2e.failing import Witness
 from tests.e2e.history import History
 from tests.e2e.installation import install_api
 from tests.e2e.objects import Objects
@@ -134,3 +135,9 @@ def new_platform(operator: Operator, new_namespace: Callable[..., str]) -> Itera
 def platform(new_platform: Callable[..., Platform]) -> Platform:
     """A tenant of the module's own, under pod-security `restricted`."""
     return new_platform()
+
+
+@pytest.fixture(scope="module")
+def witness(history: History, platform: Platform) -> Witness:
+    """Sees what this module's tenant said, and when."""
+    return Witness(history, platform)
