@@ -40,7 +40,8 @@ def pod(
     gid = uid if gid is None else gid
     security: Json = {"runAsUser": uid, "runAsGroup": gid, "runAsNonRoot": uid != 0, "seccompProfile": {"type": "RuntimeDefault"}}
     if fs_group is not None and uid != 0:
-        security["fsGroup"] = fs_group
+        # Else the kubelet opens every file to the group, each time.
+        security.update(fsGroup=fs_group, fsGroupChangePolicy="OnRootMismatch")
     container: Json = {
         "name": "workload",
         "image": platform.operator.image,
@@ -102,3 +103,8 @@ def start_workload(platform: Platform, name: str, claim_name: str, script: str =
         return running and "ready" in platform.objects.text(path)
 
     wait_for(ready, deadline, what=f"workload {name} has done its work")
+
+
+def within(platform: Platform, workload: str, script: str, *arguments: str) -> str:
+    """Run a Python script inside a workload that stays, and return what it printed."""
+    return platform.operator.cluster.run("exec", f"--namespace={platform.namespace}", workload, "--", "python3", "-c", script, *arguments)

@@ -104,7 +104,9 @@ def writer(restore: RestoreJob, backup: Backup | None, workload: Identity | None
     owner = backup.status.source_owner if backup else None
     who = Identity(owner.uid, owner.gid) if owner and owner.uid else workload or Identity()
     if restore.spec.target.new_claim:
-        return Identity(who.uid, who.gid, fs_group=(owner.gid if owner else 0) or who.gid)
+        asked = restore.spec.worker.security_context
+        own = next(gid for gid in (asked.run_as_group, asked.run_as_user, who.gid) if gid is not None)
+        return Identity(who.uid, who.gid, fs_group=(owner.gid if owner else 0) or own)
     if owner is None:
         return workload
     return who.joining(*([owner.gid] if owner.gid and owner.gid != who.gid else []))

@@ -8,8 +8,8 @@ import pytest
 
 from iot_backup.api.backup import Backup
 from iot_backup.api.restorejob import RestoreJob
-from iot_backup.core import identity, restores
-from iot_backup.core.identity import Identity, Wish
+from iot_backup.core import admission, identity, restores
+from iot_backup.core.identity import Identity
 from tests.packaging.specimens import ABSENT, body, spec
 
 NEW = {"target.claimName": ABSENT, "target.newClaim": {"name": "lookup", "size": "1Gi"}}
@@ -44,12 +44,16 @@ def test_the_writer_of_a_restore(
     assert restores.writer(_restore(target), _backup(*owner) if owner else None, workload) == expected
 
 
-def test_a_user_named_in_the_spec_still_gets_a_new_claim_it_can_write() -> None:
-    fallback = restores.writer(_restore(NEW), _backup(999, 998), None)
-    who = identity.resolve(Wish(uid=1000), [], "lookup", root_allowed=False, fallback=fallback)
-    assert who == Identity(1000, 1000, fs_group=998)
-
-
-def test_a_group_named_in_the_spec_wins() -> None:
-    who = identity.resolve(Wish(uid=1000, fs_group=5), [], "lookup", root_allowed=False, fallback=Identity(fs_group=65532))
-    assert who == Identity(1000, 1000, fs_group=5)
+@pytest.mark.parametrize(
+    ("owner", "asked", "expected"),
+    [
+        pytest.param((999, 998), {"runAsUser": 1000}, Identity(1000, 1000, fs_group=998), id="the group of the backup's root"),
+        pytest.param(None, {"runAsUser": 1000}, Identity(1000, 1000, fs_group=1000), id="nothing known: the user's own group"),
+        pytest.param(None, {"runAsUser": 1000, "runAsGroup": 7}, Identity(1000, 7, fs_group=7), id="nothing known: the group named"),
+        pytest.param((999, 998), {"runAsUser": 1000, "fsGroup": 5}, Identity(1000, 1000, fs_group=5), id="fsGroup wins"),
+    ],
+)
+def test_a_user_named_in_the_spec_can_write_a_new_claim(owner: tuple[int, int] | None, asked: dict[str, int], expected: Identity) -> None:
+    restore = _restore({**NEW, "worker.securityContext": asked})
+    fallback = restores.writer(restore, _backup(*owner) if owner else None, None)
+    assert identity.resolve(admission.wish(restore.spec.worker), [], "lookup", root_allowed=False, fallback=fallback) == expected
