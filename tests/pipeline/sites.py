@@ -173,8 +173,8 @@ class Site:
         facts = {"chain": "daily", "job": "daily", "claim": "data", "trust": self.trust}
         return spec.BackupOrder.model_validate({"repository": repository, **facts, **changes})
 
-    def backup(self, source: Path, *, user: str | None = None, **changes: Any) -> Ended:
-        return self.ended(self.start(self.backup_order(**changes), source=source, user=user))
+    def backup(self, source: Path, *, user: str | None = None, impatient: bool = False, **changes: Any) -> Ended:
+        return self.ended(self.start(self.backup_order(**changes), source=source, user=user, impatient=impatient))
 
     def restore_order(self, archive: str, **changes: Any) -> spec.RestoreOrder:
         """A person's identity is brought, which costs no second as a passphrase does; `identity=None` for the passphrase."""

@@ -163,7 +163,7 @@ def test_no_encryption(place: Place, tmp_path: Path, plant: Path) -> None:
     target = site.folder("target")
     site.restore(archive_id, target, identity=None).restore  # noqa: B018
     assert (target / "firmware.bin").read_bytes() == (plant / "firmware.bin").read_bytes()
-    encrypted = replace(site, base=site.folder("encrypted"), passphrase=b"x", algorithm="Age")
+    encrypted = replace(site, base=site.folder("encrypted"), passphrase=b"battery horse", algorithm="Age")
     assert encrypted.probe().failure.reason == "Untrusted"
 
 
@@ -180,10 +180,6 @@ def test_a_pinned_repository_that_is_gone_is_not_made_anew(site: Site, plant: Pa
 def test_capabilities_are_those_of_the_store(minio: Minio, tmp_path: Path) -> None:
     bucket = minio.bucket(object_lock=True)
     found = Site(Bucket(minio, bucket), tmp_path).probe().probe
-    assert found.capabilities == found.capabilities.model_copy(
-        update={"conditional_writes": True, "object_lock": True, "versioning": True}
-    )
+    assert found.capabilities == found.capabilities.model_copy(update={"conditional_writes": True, "object_lock": True, "versioning": True})
     assert found.isolated is False  # the test server's administrator reaches everything
     assert abs(found.clock_skew_seconds) < 5
-
-
