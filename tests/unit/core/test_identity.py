@@ -22,15 +22,27 @@ AS_999 = {"runAsUser": 999, "runAsGroup": 998}
         pytest.param([], Identity(), id="nobody uses the claim"),
         pytest.param([user_pod(security=AS_999)], Identity(999, 998), id="the pod's user"),
         pytest.param([user_pod(security={"runAsUser": 999})], Identity(999, 999), id="no group: the user's number"),
-        pytest.param([user_pod(security=AS_999, container={"securityContext": {"runAsUser": 5}})], Identity(5, 998), id="the container's own user wins"),
-        pytest.param([user_pod(security={**AS_999, "fsGroup": 2000, "supplementalGroups": [7]})], Identity(999, 998, (7, 2000)), id="its groups"),
-        pytest.param([user_pod(security={"runAsUser": 0, "fsGroup": 2000})], Identity(groups=(2000,)), id="root: the fallback, with its groups"),
+        pytest.param(
+            [user_pod(security=AS_999, container={"securityContext": {"runAsUser": 5}})],
+            Identity(5, 998),
+            id="the container's own user wins",
+        ),
+        pytest.param(
+            [user_pod(security={**AS_999, "fsGroup": 2000, "supplementalGroups": [7]})], Identity(999, 998, (7, 2000)), id="its groups"
+        ),
+        pytest.param(
+            [user_pod(security={"runAsUser": 0, "fsGroup": 2000})], Identity(groups=(2000,)), id="root: the fallback, with its groups"
+        ),
         pytest.param([user_pod()], Identity(), id="nothing tells"),
         pytest.param(
-            [user_pod(containerStatuses=[{"name": "db", "user": {"linux": {"uid": 70, "gid": 71}}}])], Identity(70, 71), id="the runtime tells"
+            [user_pod(containerStatuses=[{"name": "db", "user": {"linux": {"uid": 70, "gid": 71}}}])],
+            Identity(70, 71),
+            id="the runtime tells",
         ),
         pytest.param([user_pod(security=AS_999), user_pod("db-1", security=AS_999)], Identity(999, 998), id="replicas with one user"),
-        pytest.param([user_pod(security={**AS_999, "seLinuxOptions": {"level": "s0:c1"}})], Identity(999, 998, selinux_level="s0:c1"), id="its level"),
+        pytest.param(
+            [user_pod(security={**AS_999, "seLinuxOptions": {"level": "s0:c1"}})], Identity(999, 998, selinux_level="s0:c1"), id="its level"
+        ),
     ],
 )
 def test_auto(pods: list[Json], expected: Identity) -> None:

@@ -27,7 +27,9 @@ def _volume(*nodes: str) -> Json:
         pytest.param([placement.claim(claim(), [user_pod()])], [BESIDE_DB], id="beside the workload, by its stable labels"),
         pytest.param([placement.claim(claim("data", "ReadWriteMany"), [user_pod()])], None, id="many nodes can mount it"),
         pytest.param([placement.claim(claim(), [user_pod(node=None)])], None, id="a workload without a node holds nothing"),
-        pytest.param([placement.claim(claim(), [user_pod()]), placement.claim(claim("store"), [])], [BESIDE_DB], id="a free store claim follows"),
+        pytest.param(
+            [placement.claim(claim(), [user_pod()]), placement.claim(claim("store"), [])], [BESIDE_DB], id="a free store claim follows"
+        ),
     ],
 )
 def test_affinity(claims: list[placement.Claim], terms: list[Json] | None) -> None:

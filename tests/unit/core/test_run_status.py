@@ -1,0 +1,239 @@
+"""What Backups, RestoreJobs and BackupJobs say: phases, conditions by the kstatus rules, numbers, failures."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from iot_backup.core import backupjob_status, run_status
+from iot_backup.core.pods import Trouble
+from iot_backup.core.report import BackupResult, Report, RestoreResult, Warn
+from iot_backup.core.runs import Verdict
+
+from .facts import backup, backup_job
+
+if TYPE_CHECKING:
+    from iot_backup.api.backup import Backup
+
+Json = dict[str, Any]
+AT = datetime(2026, 5, 1, 10, 0, tzinfo=UTC)
+
+
+def _result(**changes: Any) -> BackupResult:
+    facts: Json = {
+        "archive": "0123456789abcdef",
+        "chain": "daily",
+        "type": "Full",
+        "seq": 1,
+        "start_time": AT,
+        "completion_time": AT,
+        "snapshot_time": AT,
+        "size_bytes": 1 << 30,
+        "source_bytes": 3 << 30,
+        "files": 1,
+        "entries": 2,
+        "checksum": "sha256:" + "c" * 64,
+        "manifest_sha256": "d" * 64,
+        "owner_uid": 999,
+        "owner_gid": 998,
+    }
+    return BackupResult(**{**facts, **changes})
+
+
+def _verdict(phase: Any = "Completed", reason: str = "Completed", *, warnings: tuple[Warn, ...] = (), **more: Any) -> Verdict:
+    report = Report(kind="backup", job="j", job_uid="u", warnings=warnings)
+    return Verdict(phase, reason, "told", **{"report": report, "attempts": 1, "started": "t0", "ended": "t1", **more})
+
+
+def _conditions(status: Json) -> dict[str, tuple[str, str]]:
+    return {c["type"]: (c["status"], c["reason"]) for c in status["conditions"]}
+
+
+def test_waiting() -> None:
+    status = run_status.waiting({}, 1, Trouble("SourceMissing", "no claim"), "now")
+    assert status["phase"] == "Pending"
+    assert _conditions(status) == {
+        "Succeeded": ("Unknown", "SourceMissing"),
+        "Ready": ("Unknown", "SourceMissing"),
+        "Reconciling": ("True", "SourceMissing"),
+    }
+
+
+@pytest.mark.parametrize(("reason", "phase", "failure"), [("RootNotAllowed", "Failed", "RootNotAllowed"), ("Cancelled", "Cancelled", None)])
+def test_refused(reason: str, phase: str, failure: str | None) -> None:
+    status = run_status.refused({}, 1, Trouble(reason, "no"), "now")
+    assert (status["phase"], status["completionTime"], status.get("failure", {}).get("class")) == (phase, "now", failure)
+    assert _conditions(status) == {"Succeeded": ("False", reason), "Ready": ("False", reason), "Stalled": ("True", reason)}
+
+
+def test_running_tells_the_last_attempts_failure_and_forgets_it_when_all_is_well() -> None:
+    failing = run_status.running({}, 1, _verdict("Running", "StorageUnavailable", exit_code=69), "j", "now")
+    assert failing["failure"] == {"class": "StorageUnavailable", "message": "told", "exitCode": 69}
+    assert (failing["jobName"], failing["attempts"], failing["startTime"]) == ("j", 1, "t0")
+    assert run_status.running(failing, 1, _verdict("Running", "Running"), "j", "now")["failure"] is None
+
+
+def test_failed_and_cancelled() -> None:
+    failed = run_status.failed({}, 1, _verdict("Failed", "OOMKilled", exit_code=137), "j", "now")
+    assert (failed["phase"], failed["failure"]["exitCode"], failed["completionTime"]) == ("Failed", 137, "t1")
+    assert _conditions(failed)["Stalled"] == ("True", "OOMKilled")
+    cancelled = run_status.failed({}, 1, _verdict("Cancelled", "Cancelled", exit_code=143), "j", "now")
+    assert (cancelled["phase"], cancelled["failure"]) == ("Cancelled", None)
+
+
+def test_an_exit_code_no_process_has_is_left_out() -> None:
+    assert "exitCode" not in run_status.failed({}, 1, _verdict("Failed", "X", exit_code=-1), "j", "now")["failure"]
+
+
+def test_backed_up() -> None:
+    warnings = (Warn(reason="ChangedWhileRead", message="a grew", count=3), Warn(reason="Other", message="b"))
+    status = run_status.backed_up(
+        {"failure": {"class": "X"}}, 2, _verdict(warnings=warnings), _result(), backup_job(), job_name="j", now="now"
+    )
+    conditions = status.pop("conditions")
+    assert [(c["type"], c["status"], c["reason"], c["message"]) for c in conditions] == [
+        ("Succeeded", "True", "Completed", "1.0 GiB from 1 file of 3.0 GiB, archive 0123456789abcdef"),
+        ("Ready", "True", "Completed", "1.0 GiB from 1 file of 3.0 GiB, archive 0123456789abcdef"),
+    ]
+    assert status == {
+        "observedGeneration": 2,
+        "phase": "Completed",
+        "jobName": "j",
+        "attempts": 1,
+        "type": "Full",
+        "startTime": "2026-05-01T10:00:00Z",
+        "completionTime": "2026-05-01T10:00:00Z",
+        "snapshotTime": "2026-05-01T10:00:00Z",
+        "sizeBytes": 1 << 30,
+        "size": "1.0 GiB",
+        "sourceBytes": 3 << 30,
+        "files": 1,
+        "checksum": "sha256:" + "c" * 64,
+        "archive": "0123456789abcdef",
+        "chain": "daily",
+        "parent": None,
+        "sourceOwner": {"uid": 999, "gid": 998},
+        "warnings": 4,
+        "warningMessages": ["ChangedWhileRead: a grew", "Other: b"],
+        "failure": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("result", "job", "phase", "succeeded"),
+    [
+        (_result(partial=True), backup_job(), "Failed", ("False", "PartialBackup")),
+        (_result(partial=True), None, "Failed", ("False", "PartialBackup")),
+        (_result(partial=True), backup_job(allowPartial=True), "Completed", ("True", "PartialBackup")),
+        (_result(inconsistent_source=True), backup_job(), "Completed", ("True", "InconsistentSource")),
+    ],
+)
+def test_what_was_stored_is_named_also_where_it_is_not_good(result: BackupResult, job: Any, phase: str, succeeded: tuple[str, str]) -> None:
+    status = run_status.backed_up({}, 1, _verdict(), result, job, job_name="j", now="now")
+    assert (status["phase"], status["archive"], _conditions(status)["Succeeded"]) == (phase, "0123456789abcdef", succeeded)
+    assert (status["failure"] is None) is (phase == "Completed")
+
+
+def test_restored() -> None:
+    result = RestoreResult(archive="0" * 16, chain="c", type="Full", snapshot_time=AT, files=2, bytes=2048, checksum="sha256:" + "e" * 64)
+    status = run_status.restored({"resolved": {"backup": "b", "storage": "s"}}, 1, _verdict(), result, job_name="j", now="now")
+    assert (status["phase"], status["filesRestored"], status["bytesRestored"], status["size"]) == ("Completed", 2, 2048, "2.0 KiB")
+    assert status["resolved"] == {
+        "backup": "b",
+        "storage": "s",
+        "archive": "0" * 16,
+        "chain": "c",
+        "snapshotTime": "2026-05-01T10:00:00Z",
+        "checksum": "sha256:" + "e" * 64,
+    }
+
+
+@pytest.mark.parametrize(
+    ("owners", "annotations", "expected"),
+    [
+        ([{"kind": "CronJob"}], {}, "Scheduled"),
+        ([{"kind": "CronJob"}], {"cronjob.kubernetes.io/instantiate": "manual"}, "Manual"),
+        ([{"kind": "Backup"}], {}, "Manual"),
+        ([], {}, "Manual"),
+    ],
+)
+def test_origin(owners: list[Json], annotations: Json, expected: str) -> None:
+    assert run_status.origin({"metadata": {"ownerReferences": owners, "annotations": annotations}}) == expected
+
+
+# -- BackupJob
+
+DAY = "2026-05-0{}T02:00:00Z"
+
+
+def _run(day: int, phase: str, **status: Any) -> Backup:
+    failure = {"failure": {"class": "AccessDenied", "message": "no right"}} if phase == "Failed" else {}
+    return backup(f"b{day}", phase, start=DAY.format(day), completionTime=DAY.format(day), **failure, **status)
+
+
+def _job_status(runs: list[Backup], problem: Trouble | None = None, current: Json | None = None, **spec: Any) -> Json:
+    return backupjob_status.status(backup_job(**spec), current or {}, problem, runs, datetime(2026, 5, 5, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("runs", "healthy", "failures", "success"),
+    [
+        ([], ("Unknown", "NoRuns"), 0, None),
+        ([_run(1, "Running")], ("Unknown", "NoRuns"), 0, None),
+        ([_run(1, "Completed")], ("True", "LastRunSucceeded"), 0, DAY.format(1)),
+        ([_run(2, "Failed"), _run(1, "Completed")], ("False", "LastRunFailed"), 1, DAY.format(1)),
+        ([_run(1, "Completed"), _run(2, "Failed"), _run(3, "Failed"), _run(4, "Running")], ("False", "LastRunFailed"), 2, DAY.format(1)),
+        ([_run(1, "Failed"), _run(2, "Completed"), _run(3, "Cancelled")], ("True", "LastRunSucceeded"), 0, DAY.format(2)),
+    ],
+)
+def test_health(runs: list[Backup], healthy: tuple[str, str], failures: int, success: str | None) -> None:
+    status = _job_status(runs)
+    assert (_conditions(status)["Healthy"], status["consecutiveFailures"], status["lastSuccessTime"]) == (healthy, failures, success)
+
+
+def test_the_last_backup_is_the_newest_whatever_its_end() -> None:
+    assert _job_status([_run(2, "Failed"), _run(1, "Completed", sizeBytes=5)])["lastBackup"] == {
+        "name": "b2",
+        "phase": "Failed",
+        "startTime": DAY.format(2),
+        "completionTime": DAY.format(2),
+    }
+
+
+def test_a_success_outlives_its_object() -> None:
+    assert _job_status([], current={"lastSuccessTime": "before"})["lastSuccessTime"] == "before"
+
+
+@pytest.mark.parametrize(
+    ("problem", "conditions"),
+    [
+        (None, {"Ready": ("True", "Ready")}),
+        (Trouble("SourceMissing", "x"), {"Ready": ("False", "SourceMissing"), "Reconciling": ("True", "SourceMissing")}),
+        (Trouble("InvalidSchedule", "x"), {"Ready": ("False", "InvalidSchedule"), "Stalled": ("True", "InvalidSchedule")}),
+    ],
+)
+def test_ready_is_about_being_in_place(problem: Trouble | None, conditions: Json) -> None:
+    found = _conditions(_job_status([_run(1, "Failed")], problem))
+    assert {k: v for k, v in found.items() if k not in {"Healthy", "Suspended"}} == conditions
+
+
+@pytest.mark.parametrize(
+    ("spec", "readable", "upcoming"),
+    [
+        ({}, "on demand", None),
+        ({"schedule": "30 2 * * *", "timeZone": "Etc/UTC"}, "30 2 * * * Etc/UTC", "2026-05-05T02:30:00Z"),
+        ({"schedule": "@daily", "suspend": True}, "@daily", None),
+        (
+            {"schedules": [{"name": "night", "schedule": "0 1 * * *"}, {"name": "noon", "schedule": "0 12 * * *"}]},
+            "night: 0 1 * * *, noon: 0 12 * * *",
+            "2026-05-05T01:00:00Z",
+        ),
+        ({"schedule": "0 0 * * 7"}, "0 0 * * 7", None),
+    ],
+)
+def test_schedule_and_next_run(spec: Json, readable: str, upcoming: str | None) -> None:
+    status = _job_status([], **spec)
+    assert (status["schedule"], status["nextRunTime"]) == (readable, upcoming)
+    assert _conditions(status)["Suspended"][0] == str(bool(spec.get("suspend")))
