@@ -37,7 +37,12 @@ os.setgroups([]); os.setresgid({SOMEBODY}, {SOMEBODY}, {SOMEBODY}); os.setresuid
 
 
 # As in earnest, but a store that stays silent, full or broken is given up soon.
-_IMPATIENT = "from iot_backup.storage.s3_client import Timing; Timing.__init__.__defaults__ = (1, 2, 2, 20, 2, 2, 0.05, 0.2)\n"
+_IMPATIENT = """
+from iot_backup.storage.s3_client import Timing
+from iot_backup.worker import cancelling
+Timing.__init__.__defaults__ = (1, 2, 2, 20, 2, 2, 0.05, 0.2)
+cancelling.GRACE_SECONDS = 2
+"""
 
 
 @dataclass(frozen=True)

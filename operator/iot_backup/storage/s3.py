@@ -66,16 +66,24 @@ class S3Store:
         path = self._path(key)
         parts = s3_upload.Parts(chunks, s3_upload.part_size(size_hint))
         whole = parts.only()
-        if whole is not None:
-            self.create(key, whole)
-            return
         if self._exists(key):
             raise AlreadyExists(f"{key} is in bucket {self.location.bucket} already")
+        if whole is not None:
+            self._create_or_find(key, whole)
+            return
         with self._explained("write", key, source=parts):
             done = obstore.put(
                 self._upload, path, parts, mode="overwrite", use_multipart=True, chunk_size=parts.size, max_concurrency=s3_upload.IN_FLIGHT
             )
         self._compare(key, done["e_tag"], parts.total)
+
+    def _create_or_find(self, key: str, body: bytes) -> None:
+        """Store what was not there a moment ago: if it is now, with these bytes, an attempt of ours was stored and not confirmed."""
+        try:
+            self.create(key, body)
+        except AlreadyExists:
+            if self.read(key, limit=max(len(body), READ_LIMIT)) != body:
+                raise
 
     def read(self, key: str, *, limit: int = READ_LIMIT) -> bytes:
         with self._explained("read", key):

@@ -7,12 +7,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from types import FrameType
 
 from iot_backup.errors import Cancelled
 
 GRACE_SECONDS = 15.0
 """How long a stage may take to notice a request before the process ends without it: half of the pod's 30 s, so that the report still gets out."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = logging.getLogger(__name__)
 
@@ -52,20 +53,24 @@ class Cancel:
 def on_signals(cancel: Cancel, give_up: Callable[[], None]) -> None:
     """SIGTERM and SIGINT request a stop; if the run has not ended GRACE_SECONDS later, `give_up` is called and the process ends with 143.
 
-    A stage that waits for a store that does not answer cannot look at `cancel`; the pod must end with a report all the same.
+    A stage that waits for a store that does not answer cannot look at `cancel`; the pod must end with a report all the same. Call it
+    before any other thread is started: a thread of its own takes the signals, since Python's handlers would wait for the main
+    thread, which may be inside an upload.
     """
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
-    def handle(number: int, _frame: FrameType | None) -> None:
-        if not cancel.request():
-            _log.warning("asked to stop (signal %d) while the commit is under way: finishing it first", number)
-            return
-        _log.warning("asked to stop (signal %d)", number)
-        timer = threading.Timer(GRACE_SECONDS, _end, args=(give_up,))
-        timer.daemon = True
-        timer.start()
+    def listen() -> None:
+        while True:
+            number = signal.sigwait(SIGNALS)
+            if not cancel.request():
+                _log.warning("asked to stop (signal %d) while the commit is under way: finishing it first", number)
+                continue
+            _log.warning("asked to stop (signal %d)", number)
+            timer = threading.Timer(GRACE_SECONDS, _end, args=(give_up,))
+            timer.daemon = True
+            timer.start()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, handle)
+    threading.Thread(target=listen, name="signals", daemon=True).start()
 
 
 def _end(give_up: Callable[[], None]) -> None:
