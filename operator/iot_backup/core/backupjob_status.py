@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from iot_backup.core import cronjobs, schedule
 from iot_backup.core.admission import PERMANENT
 from iot_backup.core.conditions import Condition, Json, merged, reconciling, stalled
-from iot_backup.core.runs import FINAL
 from iot_backup.errors import InvalidSpec
 
 if TYPE_CHECKING:
@@ -113,11 +112,6 @@ def _last(backup: Backup) -> Json:
         "checksum": status_.checksum,
     }
     return {key: value for key, value in fields.items() if value is not None}
-
-
-def active(backups: Sequence[Backup], apart: str) -> list[str]:
-    """Names of runs that have begun and not ended, `apart` not counted."""
-    return sorted(b.name for b in backups if b.name != apart and b.status.job_name and b.status.phase not in FINAL)
 
 
 def _iso(moment: datetime | None) -> str | None:

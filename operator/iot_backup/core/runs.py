@@ -36,8 +36,6 @@ class Verdict:
     started: str | None = None
     """When the first pod was made; RFC 3339."""
     ended: str | None = None
-    foreign: tuple[str, ...] = ()
-    """Pods whose result was not counted, because they are not what we built."""
     give_up: bool = False
     """Nothing will come of this Job any more: end it."""
     recheck: timedelta | None = None
@@ -70,7 +68,6 @@ def judge(facts: Facts) -> Verdict:
     common = _Common(
         attempts=len(attempts),
         started=facts.job.get("status", {}).get("startTime") or facts.job["metadata"].get("creationTimestamp"),
-        foreign=tuple(str(p["metadata"]["name"]) for p in facts.pods if pod_facts.ended(p) and not facts.genuine(p)),
     )
     for pod, report in reversed(attempts):
         end = pod_facts.worker_end(pod)
@@ -93,10 +90,9 @@ def judge(facts: Facts) -> Verdict:
 class _Common:
     attempts: int
     started: str | None
-    foreign: tuple[str, ...]
 
     def verdict(self, phase: Phase, reason: str, message: str, **more: Any) -> Verdict:
-        return Verdict(phase, reason, message, attempts=self.attempts, started=self.started, foreign=self.foreign, **more)
+        return Verdict(phase, reason, message, attempts=self.attempts, started=self.started, **more)
 
 
 @dataclass(frozen=True)

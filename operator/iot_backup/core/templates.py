@@ -163,11 +163,11 @@ def secrets_of(order: Order) -> list[spec.SecretSource]:
     found: list[spec.SecretSource | None] = []
     if isinstance(store, spec.S3Target):
         found += [store.access_key_id, store.secret_access_key, store.ca]
-    if order.kind != "backup":
-        found.append(repository.encryption.passphrase)
-    found.append(repository.writer_key)
     if isinstance(order, spec.RestoreOrder):
-        found.append(order.identity)
+        # Reading needs no writer's key, and a brought identity needs no passphrase.
+        found.append(order.identity or repository.encryption.passphrase)
+    else:
+        found += [repository.encryption.passphrase if order.kind == "probe" else None, repository.writer_key]
     return [source for source in found if source is not None]
 
 

@@ -130,11 +130,6 @@ def test_attempts_and_their_reports_are_told() -> None:
     assert verdict.report is not None
 
 
-def test_foreign_pods_are_named() -> None:
-    pod = _good()
-    assert _judge(_job(), pod, genuine=lambda _: False).foreign == (pod["metadata"]["name"],)
-
-
 def test_a_pod_that_never_started_before_the_timeout_tells_its_own_trouble() -> None:
     pod = {
         "metadata": {"name": "p"},

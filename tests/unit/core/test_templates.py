@@ -159,20 +159,28 @@ def _volumes(order: templates.Order) -> dict[str, Json]:
     return {v["name"]: v for v in template["spec"]["volumes"]}
 
 
-def test_a_restore_mounts_the_passphrase_a_brought_identity_the_ca_and_its_target() -> None:
+CREDENTIALS = {"secret-store": "c", "secret-ca": "ca"}
+
+
+@pytest.mark.parametrize(
+    ("brought", "key"),
+    [({}, {"secret-encryption": "keys"}), ({"identitySecretRef": {"name": "mine", "key": "age"}}, {"secret-identity": "mine"})],
+)
+def test_a_restore_mounts_one_key_to_read_with_the_ca_and_its_target(brought: Json, key: Json) -> None:
     store = storage(s3={"bucket": "backups", "credentialsSecretRef": {"name": "c"}, "caBundleSecretRef": {"name": "ca"}})
-    restore = restore_job({"resolved": {"archive": "0" * 16, "storage": "s3"}}, identitySecretRef={"name": "mine", "key": "age"})
+    restore = restore_job({"resolved": {"archive": "0" * 16, "storage": "s3"}}, **brought)
     assert restore.status.resolved is not None
     volumes = _volumes(orders.restore(restore, store, restore.status.resolved))
-    secrets = {name: v["secret"]["secretName"] for name, v in volumes.items() if "secret" in v}
-    assert secrets == {
-        "secret-store": "c",
-        "secret-ca": "ca",
-        "secret-encryption": "keys",
-        "secret-writer": "s3-writer-key",
-        "secret-identity": "mine",
-    }
+    assert {name: v["secret"]["secretName"] for name, v in volumes.items() if "secret" in v} == {**CREDENTIALS, **key}
     assert volumes["target"]["persistentVolumeClaim"] == {"claimName": "data"}
+
+
+def test_a_probe_mounts_the_passphrase_and_the_writers_key() -> None:
+    assert {name for name, v in _volumes(orders.probe(storage())).items() if "secret" in v} == {
+        "secret-store",
+        "secret-encryption",
+        "secret-writer",
+    }
 
 
 def test_a_volume_store_is_mounted_where_the_order_says() -> None:
@@ -308,6 +316,10 @@ def test_a_probe_creates_a_repository_only_where_none_is_pinned() -> None:
     assert passphrase.file == "encryption/passphrase"
     named = storage(pinned=False, encryption={"recipients": ["age1" + "q" * 58], "fingerprint": "cd" * 32})
     assert orders.probe(named).fingerprint == "cd" * 32
+
+
+def test_ending_a_job_is_no_suspension() -> None:
+    assert jobs.ending() == {"spec": {"activeDeadlineSeconds": 1}}
 
 
 def test_labels_carry_long_names_as_digests() -> None:
