@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.cluster import Cluster
 from tests.cluster.chart import NAME, NAMESPACE
@@ -20,6 +20,8 @@ class Operator:
     """The project's image; workers and helper pods run it too, and it has python3 and sh."""
     namespace: str = NAMESPACE
     name: str = NAME
+    earlier: list[str] = field(default_factory=list)
+    """Logs of pods that were ended by us."""
 
     def pods(self) -> list[Json]:
         """Its pods that are not on their way out."""
@@ -27,20 +29,23 @@ class Operator:
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
     def logs(self) -> str:
-        """Everything the present pod has said."""
-        return "".join(self.objects.text(f"{self._pod_path()}/log") for _ in self.pods()[:1])
+        """Everything the operator has said, also before a test ended it."""
+        return "".join([*self.earlier, *(self.objects.text(f"{self._path(pod)}/log") for pod in self.pods())])
 
     def serves(self, port: int, path: str) -> str:
         """What the pod answers over HTTP, through the API server's proxy."""
-        return self.objects.text(f"{self._pod_path()}:{port}/proxy/{path.lstrip('/')}")
+        return self.objects.text(f"{self._path(self.pods()[0])}:{port}/proxy/{path.lstrip('/')}")
 
     def scale(self, replicas: int, deadline: float = 60) -> None:
         """Return once so many pods are ready, and no other is left."""
+        if replicas == 0:
+            self.note_logs()
         self.objects.patch("Deployment", self.namespace, self.name, {"spec": {"replicas": replicas}})
         wait_for(lambda: self._ready() == replicas and self._all() == replicas, deadline, what=f"{replicas} operators")
 
     def kill(self) -> None:
         """End the pod without a word to it; a new one comes."""
+        self.note_logs()
         for pod in self.pods():
             self.objects.delete("Pod", self.namespace, pod["metadata"]["name"], grace_seconds=0)
 
@@ -48,8 +53,12 @@ class Operator:
         """Return once one pod is ready."""
         wait_for(lambda: self._ready() == 1, deadline, what="the operator is ready")
 
-    def _pod_path(self) -> str:
-        return f"/api/v1/namespaces/{self.namespace}/pods/{self.pods()[0]['metadata']['name']}"
+    def note_logs(self) -> None:
+        """Keep what was said so far: call this before the pod goes."""
+        self.earlier[:] = [self.logs()]
+
+    def _path(self, pod: Json) -> str:
+        return f"/api/v1/namespaces/{self.namespace}/pods/{pod['metadata']['name']}"
 
     def _all(self) -> int:
         return len(self.objects.list("Pod", self.namespace, f"app.kubernetes.io/name={NAME}"))

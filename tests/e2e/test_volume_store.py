@@ -42,8 +42,6 @@ def backups(platform: Platform) -> dict[str, Json]:
     passphrase = {"secretRef": {"name": "backup-secrets", "key": "encryption-passphrase"}}
     volume = {"claimName": "store", "path": "backups", "group": GROUP}
     platform.apply(volumes.claim("store"))
-    # A new volume is root's. Whoever sets up the store hands it to the group, here by a pod with fsGroup.
-    volumes.run(platform, "store", "pass", uid=1003, fs_group=GROUP)
     platform.apply({"kind": "BackupStorage", "metadata": {"name": "disk"}, "spec": {"volume": volume, "encryption": passphrase}})
     for name, uid in USERS.items():
         volumes.filled(platform, name, trees.ODD, uid=uid, fs_group=uid)
@@ -75,7 +73,7 @@ def test_everything_in_the_store_belongs_to_its_group(stored: dict[str, list[obj
     """Folders hand the group on; nobody else reads anything."""
     assert {facts[2] for facts in stored.values()} == {GROUP}
     folders = {path.rpartition("/")[0] for path in stored} - {""}
-    assert {facts[0] for path, facts in stored.items() if path in folders or path in {"announce"}} == {"0o2770"}
+    assert {facts[0] for path, facts in stored.items() if path in folders or path == "announce"} == {"0o2770"}
     assert {facts[0] for path, facts in stored.items() if "." in path.rpartition("/")[2]} == {"0o660"}
 
 

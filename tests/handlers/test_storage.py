@@ -157,6 +157,7 @@ def test_a_volume_store_without_its_claim_is_told_and_probed_when_it_comes(world
     world.condition("backupstorages", "local", "Ready", "True")
     pod = world.cluster.list("jobs")[0]["spec"]["template"]["spec"]
     assert pod["securityContext"]["supplementalGroups"] == [3000]
+    assert (pod["securityContext"]["fsGroup"], pod["securityContext"]["fsGroupChangePolicy"]) == (3000, "OnRootMismatch")
 
 
 def test_a_spec_that_cannot_be_read_stalls_the_storage(world: World) -> None:

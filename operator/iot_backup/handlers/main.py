@@ -120,7 +120,7 @@ def _register_life(registry: kopf.OperatorRegistry, operator: Operator, settings
         for close in closing:
             await asyncio.to_thread(close)
 
-    @kopf.on.probe(registry=registry, errors=kopf.ErrorsMode.PERMANENT)
+    @kopf.on.probe(registry=registry, id="heartbeat-age-seconds", errors=kopf.ErrorsMode.PERMANENT)
     async def echo(**_: Any) -> float:
         """Seconds since the heartbeat's last echo; an error, and so HTTP 500, if that is too long."""
         age = operator.heartbeat.age

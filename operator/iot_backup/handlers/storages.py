@@ -84,7 +84,9 @@ async def _placed(ctx: Context, storage: BackupStorage) -> Json | Trouble | None
 
 async def _start(ctx: Context, storage: BackupStorage, start: Start, affinity: Json | None) -> Trouble | None:
     """The writer key, then the probe. What the server refuses is the storage's trouble."""
-    who = Identity().joining(*([storage.spec.volume.group] if storage.spec.volume else []))
+    # A new volume belongs to root: the kubelet hands it to the store's group. A run must not ask for that, it mounts a source too.
+    group = storage.spec.volume.group if storage.spec.volume else None
+    who = Identity(fs_group=group).joining(*([] if group is None else [group]))
     plan = templates.Plan(orders.probe(storage), BackupStorage.KIND, storage.name, ctx.image, who, affinity=affinity)
     owner = jobs.Owner(BackupStorage.KIND, storage.name, storage.metadata.uid)
     job = jobs.job(
