@@ -40,7 +40,9 @@ class Witness:
                     return version
             return None
 
-        version: Version = self.history.wait(met, deadline, lambda: f"{kind} {name}: {leading}={status} {reason}; it said {self.path(kind, name)}")
+        version: Version = self.history.wait(
+            met, deadline, lambda: f"{kind} {name}: {leading}={status} {reason}; it said {self.path(kind, name)}"
+        )
         message = condition(version.body, leading)["message"]
         missing = [words for words in says if words not in message]
         assert not missing, f"{kind} {name}: {missing} not in {message!r}"
@@ -133,7 +135,12 @@ class Witness:
     def no_secrets(self, *more: str) -> None:
         """No secret in any version of any object, Event, Job or pod of the tenant, nor in a log of theirs or the operator's."""
         namespace = self.platform.namespace
-        texts = [str(v.body) for kind in (*_LEADING, "Job", "Pod", "Event") for versions in self.history.of_kind(kind, namespace) for v in versions]
+        texts = [
+            str(v.body)
+            for kind in (*_LEADING, "Job", "Pod", "Event")
+            for versions in self.history.of_kind(kind, namespace)
+            for v in versions
+        ]
         workers = self.platform.list("Pod", "app.kubernetes.io/component=worker")
         logs = [f"/api/v1/namespaces/{namespace}/pods/{p['metadata']['name']}/log" for p in workers if _state(p, "terminated")]
         texts += [self.platform.objects.text(path) for path in logs]
