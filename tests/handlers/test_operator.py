@@ -44,6 +44,21 @@ def test_only_the_namespaces_it_was_told_are_looked_at(idle: World) -> None:
     assert {r.namespace for r in asked} == {"default"}
 
 
+def test_with_roles_only_no_volume_is_asked_for(idle: World) -> None:
+    idle.settings = dataclasses.replace(idle.settings, watch_namespaces=("default",))
+    idle.start()
+    for claim in ("store", "data"):
+        spec = {"accessModes": ["ReadWriteOnce"], "volumeName": f"pv-{claim}"}
+        idle.cluster.create("persistentvolumeclaims", {"metadata": {"name": claim}, "spec": spec})
+    local = {"volume": {"claimName": "store"}, "encryption": {"algorithm": "None"}}
+    idle.cluster.create("backupstorages", {"metadata": {"name": "s3"}, "spec": local})
+    idle.condition("backupstorages", "s3", "Ready", "True")
+    idle.backup_job()
+    idle.backup("now")
+    idle.job("now")
+    assert "persistentvolumes" not in {r.resource for r in idle.cluster.log}
+
+
 def _spec() -> dict[str, object]:
     return {"s3": {"bucket": "backups", "credentialsSecretRef": {"name": "x"}}, "encryption": {"algorithm": "None"}}
 

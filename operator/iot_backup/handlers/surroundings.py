@@ -55,7 +55,8 @@ async def gather(ctx: Context, namespace: str, found: BackupStorage | None, work
     names = [claim, *([found.spec.volume.claim_name] if found and found.spec.volume else [])]
     claims = {name: body for name in names if (body := await _claim(ctx, namespace, name)) is not None}
     volumes: dict[str, Json] = {}
-    if len(claims) > 1:
+    # Volumes belong to no namespace: with a Role they cannot be read, and the scheduler has the last word anyway.
+    if len(claims) > 1 and not ctx.settings.watch_namespaces:
         for name, body in claims.items():
             bound = body.get("spec", {}).get("volumeName")
             volume = await ctx.client.get(resources.VOLUMES, None, bound) if bound else None
