@@ -142,6 +142,8 @@ def odd_tree(root: Path) -> None:
         file.write(b"name")
     with open(os.fsencode(root) + b"/deep/\xe9" + b"x" * 150, "wb") as file:
         file.write(b"long name")
+    for name in ("\n", ".\n", "..\n"):
+        (root / "deep" / name).write_bytes(b"name")
     (root / "a").write_bytes(b"linked")
     os.link(root / "a", root / "empty folder" / "same")
     (root / "empty folder" / "so not empty").symlink_to("../a")

@@ -15,8 +15,8 @@ _MAX_LINE = 4 << 20
 """Bytes: the deepest path we write, six characters a byte, twice, is well below it."""
 _BUFFER = 256 << 10
 _MAX_ID = 0xFFFFFFFF
-_UNSAFE = re.compile(rb"(?:^|/)\.{0,2}(?:/|$)|\0")
-"""An empty, `.` or `..` component, a slash at either end, a NUL."""
+_UNSAFE = re.compile(rb"(?:\A|/)\.{0,2}(?:/|\Z)|\0")
+"""An empty, `.` or `..` component, a slash at either end, a NUL. `$` would also match before a line break, which names may end with."""
 _DECODER = json.JSONDecoder()
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

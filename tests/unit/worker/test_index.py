@@ -51,6 +51,19 @@ def test_any_name_comes_back(path: bytes, number: int) -> None:
     assert list(reader(whole([row]))) == [row]
 
 
+@pytest.mark.parametrize("name", [b"\n", b".\n", b"..\n", b"...", b"d\n"])
+@pytest.mark.parametrize("folder", [b"", b"d/"])
+def test_a_name_that_ends_with_a_line_break_is_a_name(folder: bytes, name: bytes) -> None:
+    row = Row(folder + name, FILE, 1, 1, 2, 3, 0o644, 4, 5, 9000, SHA256)
+    assert list(reader(whole([row]))) == [row]
+
+
+@pytest.mark.parametrize("path", [b"", b"/", b"/a", b"a/", b"a//b", b"..", b"../a", b"a/..", b"a/./b", b"a\0b", b"\n/../a", b"a/\n/.."])
+def test_a_path_that_leads_out_of_its_folder_is_refused(path: bytes) -> None:
+    with pytest.raises(CorruptData, match="leads out of its folder"):
+        list(reader(whole([Row(path, FILE, 1, 1, 2, 3, 0o644, 4, 5, 9000, SHA256)])))
+
+
 def test_lines_are_ascii_json_for_any_reader() -> None:
     for line in whole(ROWS, notes=1).splitlines():
         line.decode("ascii")
