@@ -193,6 +193,84 @@ def test_a_file_that_vanishes_between_listing_and_opening_is_noted(tmp_path: Pat
     assert not backup.packed.partial
 
 
+@pytest.mark.parametrize("becomes", ["gone", "fifo", "link"])
+def test_a_file_that_changes_and_is_gone_before_its_second_reading_is_kept_as_it_was_read(tmp_path: Path, becomes: str) -> None:
+    source, target = tree(tmp_path, LARGE)
+    content = (source / "f").read_bytes()
+
+    class Leaving(Files):
+        def read(self, descriptor: int, target: memoryview) -> int:
+            if os.fstat(descriptor).st_size == LARGE and (source / "f").is_file():
+                os.unlink(source / "f")
+                if becomes != "gone":
+                    {"fifo": os.mkfifo, "link": lambda path: os.symlink("z", path)}[becomes](source / "f")
+            return super().read(descriptor, target)
+
+    backup = back_up(source, files=Leaving())
+    assert read_back(backup, target) == content
+    assert [row.state for row in rows(backup) if row.path == b"f"] == [CHANGED]
+    assert backup.packed.notes[CHANGED].examples == ["f: changed while it was read"]
+    assert backup.packed.counts.files == 3
+
+
+def test_a_file_that_took_the_inode_of_a_deleted_one_is_not_taken_for_a_name_of_it(tmp_path: Path) -> None:
+    """A mail queue does this all day: each message is made by `link`, and deleted when it is done."""
+    source, target = tree(tmp_path, SMALL)
+    (source / "a").write_bytes(b"first message")
+    os.link(source / "a", source / "y")
+
+    class Queue(Files):
+        def open(self, name: bytes, folder: int) -> int:
+            if name == b"f":
+                inode = (source / "a").stat().st_ino
+                for done in ("a", "y"):
+                    os.unlink(source / done)
+                for number in range(100):
+                    new = tmp_path / f"message{number}"
+                    new.write_bytes(b"other message")
+                    if new.stat().st_ino == inode:
+                        os.rename(new, source / "y")
+                        os.link(source / "y", tmp_path / "still linked")
+                        break
+                else:
+                    pytest.skip("this file system does not use an inode again at once")
+            return super().open(name, folder)
+
+    backup = back_up(source, files=Queue())
+    bring_back(backup, target)
+    assert (target / "a").read_bytes() == b"first message"
+    assert (target / "y").read_bytes() == b"other message"
+
+
+def test_a_name_of_a_file_that_changed_meanwhile_is_stored_as_it_is_and_noted(tmp_path: Path) -> None:
+    source, target = tree(tmp_path, SMALL)
+    (source / "a").write_bytes(b"before")
+    os.link(source / "a", source / "y")
+
+    def change(name: bytes, _count: int) -> None:
+        if name == b"f":
+            (source / "a").write_bytes(b"after")
+
+    backup = back_up(source, files=Meddling(change))
+    bring_back(backup, target)
+    assert ((target / "a").read_bytes(), (target / "y").read_bytes()) == (b"before", b"after")
+    assert backup.packed.notes[CHANGED].examples == ["y: is not as it was when it was read as a; stored as a file of its own"]
+
+
+def test_a_stale_handle_is_missing_content_and_no_file_that_is_gone(tmp_path: Path) -> None:
+    source, _ = tree(tmp_path, SMALL)
+
+    class Stale(Files):
+        def open(self, name: bytes, folder: int) -> int:
+            if name == b"f":
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+            return super().open(name, folder)
+
+    backup = back_up(source, files=Stale())
+    assert backup.packed.partial
+    assert backup.packed.notes[UNREADABLE].count == 1
+
+
 @pytest.mark.parametrize("kind", ["fifo", "link", "folder"])
 def test_a_file_that_becomes_something_else_is_never_followed_nor_waited_for(tmp_path: Path, kind: str) -> None:
     source, target = tree(tmp_path, SMALL)

@@ -11,12 +11,13 @@ import errno
 import os
 import stat
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from iot_backup.worker import tar
 from iot_backup.worker.contents import Copied, Files, copy
 from iot_backup.worker.frames import Frames
 from iot_backup.worker.index import FIFO, FILE, FOLDER, HARD_LINK, SUPERSEDED, SYMLINK, Row, member_line
-from iot_backup.worker.notes import CHANGED, SKIPPED, VANISHED, Notes
+from iot_backup.worker.notes import CHANGED, SKIPPED, VANISHED, Notes, printable
 from iot_backup.worker.walk import Found
 
 _TWICE_LIMIT = 64 << 20
@@ -42,6 +43,15 @@ class Counts:
         return self.files + self.hard_links + self.folders + self.symlinks + self.fifos
 
 
+class _Reading(NamedTuple):
+    """A file's member, as it is in the archive; its row is not yet in the index."""
+
+    row: Row
+    promised: os.stat_result
+    reason: str
+    """Why `row.state` is what it is."""
+
+
 @dataclass
 class Members:
     """Writes members and their rows, in the order they are added."""
@@ -53,8 +63,9 @@ class Members:
     counts: Counts = field(default_factory=Counts)
     written: int = 0
     """Members, first readings of changed files included."""
-    _linked: dict[tuple[int, int], tuple[bytes, int]] = field(default_factory=dict)
-    """First path, and names still to come, of each file with several names."""
+    _linked: dict[tuple[int, int], tuple[bytes, int, tuple[int, int]]] = field(default_factory=dict)
+    """First path, names still to come, and size and time of each file with several names. Its inode alone does not name it: a file that
+    was deleted meanwhile leaves its inode to the next one."""
 
     def add(self, found: Found) -> None:
         """One path of the source. Its own errors are noted; what is raised ends the pipeline."""
@@ -85,13 +96,14 @@ class Members:
     def _hard_link(self, found: Found) -> bool:
         """Whether the file is in the archive under another name already, and now under this one, too."""
         key = found.stat.st_dev, found.stat.st_ino
-        first, left = self._linked.get(key, (b"", 0))
+        first, left, content = self._linked.pop(key, (b"", 0, (0, 0)))
         if not first:
             return False
+        if content != _content(found.stat):
+            self.notes.add(CHANGED, found.path, f"is not as it was when it was read as {printable(first)}; stored as a file of its own")
+            return False
         if left > 1:
-            self._linked[key] = first, left - 1
-        else:
-            del self._linked[key]
+            self._linked[key] = first, left - 1, content
         self._without_content(found, HARD_LINK, first)
         self.counts.hard_links += 1
         return True
@@ -103,29 +115,30 @@ class Members:
 
     def _file(self, found: Found) -> None:
         """A regular file: read once, or if it changes meanwhile, twice."""
-        promised = found.stat
+        first: _Reading | None = None
         for last in (False, True):
             try:
                 descriptor = self.files.open(found.name, found.folder)
             except OSError as error:
-                if error.errno == errno.ELOOP:  # a link took its place
-                    self.notes.add(VANISHED, found.path, "became something else when it should be read")
-                else:
-                    self.notes.refused(found.path, error)
+                self._gone(found.path, error, first)
                 return
             try:
-                if last:
-                    promised = os.fstat(descriptor)
+                promised = os.fstat(descriptor) if last else found.stat
                 if not stat.S_ISREG(promised.st_mode):
-                    self.notes.add(VANISHED, found.path, "became something else when it should be read")
+                    self._gone(found.path, None, first)
                     return
-                if self._stored(found.path, descriptor, promised, last=last):
-                    return
+                if first is not None:
+                    self._emit(first.row._replace(state=SUPERSEDED))
+                reading = self._read(found.path, descriptor, promised, last=last)
             finally:
                 os.close(descriptor)
+            if reading is not None and (last or not reading.row.state or promised.st_size > _TWICE_LIMIT):
+                self._keep(reading)
+                return
+            first = reading
 
-    def _stored(self, path: bytes, descriptor: int, promised: os.stat_result, *, last: bool) -> bool:
-        """Write the member as promised; False if the file changed meanwhile and shall be read again."""
+    def _read(self, path: bytes, descriptor: int, promised: os.stat_result, *, last: bool) -> _Reading | None:
+        """Write the member as promised, without its row; None if the file changed, lay in one buffer and was taken back to be read again."""
         archive, size = self.archive, promised.st_size
         row = _row(path, FILE, promised, archive.written)
         head = tar.header(row)
@@ -138,23 +151,29 @@ class Members:
         copied = copy(archive, self.files, descriptor, size)
         if not copied.trouble and _signature(os.fstat(descriptor)) != _signature(promised):
             copied = Copied(copied.sha256, CHANGED, "changed while it was read")
-        if copied.trouble and not last and (in_place or size <= _TWICE_LIMIT):
-            if in_place:
-                archive.pos = before
-            else:
-                self._emit(row._replace(sha256=copied.sha256, state=SUPERSEDED))
-            return False
-        self._emit(Row(*row[:10], copied.sha256, b"", row.links, copied.trouble))
-        self._account(path, promised, copied)
-        return True
+        if copied.trouble and in_place and not last:
+            archive.pos = before
+            return None
+        return _Reading(Row(*row[:10], copied.sha256, b"", row.links, copied.trouble), promised, copied.reason)
 
-    def _account(self, path: bytes, st: os.stat_result, copied: Copied) -> None:
-        if copied.trouble:
-            self.notes.add(copied.trouble, path, copied.reason)
-        if st.st_nlink > 1:
-            self._linked[st.st_dev, st.st_ino] = path, st.st_nlink - 1
+    def _gone(self, path: bytes, error: OSError | None, first: _Reading | None) -> None:
+        """The file is no longer there, or no file (`error` None). What a first reading left in the archive is then all there is of it."""
+        if first is not None:
+            self._keep(first)
+        elif error is None or error.errno == errno.ELOOP:  # a link took its place
+            self.notes.add(VANISHED, path, "became something else when it should be read")
+        else:
+            self.notes.refused(path, error)
+
+    def _keep(self, reading: _Reading) -> None:
+        row, promised = reading.row, reading.promised
+        self._emit(row)
+        if row.state:
+            self.notes.add(row.state, row.path, reading.reason)
+        if promised.st_nlink > 1 and row.state != CHANGED:
+            self._linked[promised.st_dev, promised.st_ino] = row.path, promised.st_nlink - 1, _content(promised)
         self.counts.files += 1
-        self.counts.source_bytes += st.st_size
+        self.counts.source_bytes += promised.st_size
 
     def _emit(self, row: Row) -> None:
         self.index.write(member_line(row))
@@ -167,6 +186,11 @@ def _row(path: bytes, kind: str, st: os.stat_result, offset: int, link: bytes = 
     return Row(
         path, kind, size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino, mode, st.st_uid, st.st_gid, offset, link=link, links=st.st_nlink
     )
+
+
+def _content(st: os.stat_result) -> tuple[int, int]:
+    """What names of one file share, and a link to it does not move."""
+    return st.st_size, st.st_mtime_ns
 
 
 def _signature(st: os.stat_result) -> tuple[int, int, int, int]:

@@ -47,8 +47,8 @@ class Notes:
         self._forward(note, path, reason)
 
     def refused(self, path: bytes, error: OSError) -> None:
-        """Note a path that a call failed on: gone, or unreadable."""
-        if error.errno in (errno.ENOENT, errno.ESTALE):
+        """Note a path that a call failed on: gone, or unreadable. A stale handle is no proof that the file is gone: its server may be."""
+        if error.errno == errno.ENOENT:
             self.add(VANISHED, path, "gone when it should be read")
         else:
             self.add(UNREADABLE, path, error.strerror or type(error).__name__)
