@@ -74,5 +74,7 @@ def on_signals(cancel: Cancel, give_up: Callable[[], None]) -> None:
 
 
 def _end(give_up: Callable[[], None]) -> None:
-    give_up()
-    os._exit(Cancelled.exit_code)
+    try:
+        give_up()
+    finally:
+        os._exit(Cancelled.exit_code)
