@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
     from iot_backup.storage.store import Chunk
 
-SMALLEST_PART = 8 << 20
-"""Bytes."""
+SMALLEST_PART = 5 << 20
+"""Bytes: the least that S3 takes. Parts in flight are the larger half of an upload's memory."""
 MOST_PARTS = 9000
 """S3 allows 10 000; a hint may be a little short."""
 IN_FLIGHT = 4
@@ -57,16 +57,17 @@ class Parts:
             raise
 
     def _cut(self, chunks: Iterable[Chunk]) -> Iterator[bytearray]:
-        part = bytearray()
+        part, filled = bytearray(self.size), 0
         for chunk in chunks:
             with memoryview(chunk).cast("B") as view:
                 at = 0
                 while at < len(view):
-                    end = min(len(view), at + self.size - len(part))
-                    part += view[at:end]
-                    at = end
-                    if len(part) == self.size:
+                    count = min(len(view) - at, self.size - filled)
+                    part[filled : filled + count] = view[at : at + count]
+                    at, filled = at + count, filled + count
+                    if filled == self.size:
                         yield part
-                        part = bytearray()
-        if part:
+                        part, filled = bytearray(self.size), 0
+        if filled:
+            del part[filled:]
             yield part
