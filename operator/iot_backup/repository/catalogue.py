@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 
 from iot_backup.core import layout
 from iot_backup.core import manifest as manifests
@@ -18,7 +19,7 @@ from iot_backup.repository.writing import found
 from iot_backup.storage.store import Store
 
 _LOOK_BACK = 32
-"""Manifests read to find a chain's highest seq: names carry the store's time, so the newest are among the last ones."""
+"""Good manifests read to find a chain's highest seq: names carry the store's time, so the newest are among the last ones."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Entry:
     member: Member
     manifest: Manifest | None
     manifest_sha256: str
+    """Empty for one that is too long to be read."""
     problem: IotBackupError | None = None
     """CorruptData or Untrusted."""
 
@@ -51,8 +53,9 @@ class Catalogue:
 
     def next_seq(self, chain: str) -> int:
         """One more than the highest of the chain that an admitted writer, or ourselves, signed."""
-        latest = [self._entry(member) for member in self._members(chain)[-_LOOK_BACK:]]
-        return manifests.next_seq([entry.manifest for entry in latest if entry and entry.manifest])
+        entries = (self._entry(member) for member in reversed(self._members(chain)))
+        good = (entry.manifest for entry in entries if entry and entry.manifest)
+        return manifests.next_seq(list(islice(good, _LOOK_BACK)))
 
     def newest(self, chain: str) -> Entry | None:
         """The newest good backup of a chain: by seq, not by the clock."""
@@ -62,17 +65,18 @@ class Catalogue:
 
     def find(self, id_: str, chain: str | None = None) -> Entry:
         """The backup of that id, in its chain if given. SourceUnavailable if there is none; CorruptData, Untrusted if it does not count."""
-        chains = [chain, None] if chain else [None]
-        member = next((m for c in chains for m in self._members(c) if m.id == id_), None)
-        entry = self._entry(member) if member else None
-        if entry is None:
-            raise SourceUnavailable(
-                f"the store has no backup {id_} of namespace {self.namespace}: it was deleted, or belongs to another storage or namespace. "
-                "Look at status.archive of the Backups of this storage."
-            )
-        if entry.problem is not None:
-            raise entry.problem
-        return entry
+        problem: IotBackupError | None = None
+        for where in [chain, None] if chain else [None]:
+            for member in self._members(where):
+                entry = self._entry(member) if member.id == id_ else None
+                if entry is not None and entry.problem is None:
+                    return entry
+                # Anyone with credentials can add a manifest of the same id under another name: it must not hide the true one.
+                problem = problem or (entry.problem if entry else None)
+        raise problem or SourceUnavailable(
+            f"the store has no backup {id_} of namespace {self.namespace}: it was deleted, or belongs to another storage or namespace. "
+            "Look at status.archive of the Backups of this storage."
+        )
 
     def judged(self, member: Member, data: bytes) -> Manifest:
         """The manifest under a member's key, if everything about it holds. CorruptData, Untrusted."""
@@ -94,11 +98,12 @@ class Catalogue:
         return manifest
 
     def _entry(self, member: Member) -> Entry | None:
-        data = found(self.store, member.manifest)
-        if data is None:
-            return None
-        sha256 = hashlib.sha256(data).hexdigest()
+        sha256 = ""
         try:
+            data = found(self.store, member.manifest)
+            if data is None:
+                return None
+            sha256 = hashlib.sha256(data).hexdigest()
             return Entry(member, self.judged(member, data), sha256)
         except (CorruptData, Untrusted) as error:
             return Entry(member, None, sha256, error)

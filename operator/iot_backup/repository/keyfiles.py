@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from iot_backup.core import layout
 from iot_backup.crypto.age import Unwrapper
@@ -52,14 +53,14 @@ def present(store: Store, record: RepositoryRecord) -> bool:
 
 def by_passphrase(store: Store, record: RepositoryRecord, namespace: str, passphrase: Passphrase) -> Identity:
     """The identity of this very repository. KeyMissing if no file is sealed so; WrongKey, CorruptData, Untrusted (another's file)."""
-    plain = _first_opened(store, record, SCRYPT, passphrase)
-    identity = Identity.parsed(plain.decode("ascii", "replace"))
-    if plain != content(identity, record.repository_id, namespace) or not is_of(identity, record):
-        raise Untrusted(
-            f"the key file opens, but belongs to another repository than repo.json ({record.repository_id}, namespace {namespace}): "
-            "one of them was copied here or replaced. If that was you, set spec.encryption.fingerprint."
-        )
-    return identity
+    for plain in _contents(store, record, SCRYPT, passphrase):
+        identity = _identity_in(plain)
+        if identity and is_of(identity, record) and plain == content(identity, record.repository_id, namespace):
+            return identity
+    raise Untrusted(
+        f"the key file opens, but belongs to another repository than repo.json ({record.repository_id}, namespace {namespace}): "
+        "one of them was copied here or replaced. If that was you, set spec.encryption.fingerprint."
+    )
 
 
 def by_identity(store: Store, record: RepositoryRecord, brought: Identity) -> tuple[Identity, bool]:
@@ -69,14 +70,12 @@ def by_identity(store: Store, record: RepositoryRecord, brought: Identity) -> tu
     """
     if brought.recipient == record.recipient:
         return brought, is_of(brought, record)
-    try:
-        plain = _first_opened(store, record, RECIPIENTS, brought)
-        identity = Identity.parsed(plain.decode("ascii", "replace"))
-    except (KeyMissing, InvalidSpec):
-        identity = brought
-    if not is_of(identity, record):
-        raise WrongKey(f"the identity of {brought.recipient} neither is the repository's ({record.recipient}) nor opens a key file of it")
-    return identity, False
+    with suppress(KeyMissing):
+        for plain in _contents(store, record, RECIPIENTS, brought):
+            identity = _identity_in(plain)
+            if identity and is_of(identity, record):
+                return identity, False
+    raise WrongKey(f"the identity of {brought.recipient} neither is the repository's ({record.recipient}) nor opens a key file of it")
 
 
 def is_of(identity: Identity, record: RepositoryRecord) -> bool:
@@ -89,25 +88,38 @@ def _written(store: Store, key: str, sealed: bytes) -> None:
         raise StorageUnavailable(f"{key} holds other bytes than were just written under this new name; no repository was created")
 
 
-def _first_opened(store: Store, record: RepositoryRecord, way: str, key: Unwrapper) -> bytes:
+def _identity_in(plain: bytes) -> Identity | None:
+    try:
+        return Identity.parsed(plain.decode("ascii", "replace"))
+    except InvalidSpec:
+        return None
+
+
+def _contents(store: Store, record: RepositoryRecord, way: str, key: Unwrapper) -> Iterator[bytes]:
+    """What the key files hold that this key opens, each to be judged: a file may have been added. KeyMissing, WrongKey, CorruptData if none opens."""
     failures: list[IotBackupError] = []
-    for name, sealed in _files(store, record, way):
+    count = 0
+    for name in _names(store, record, way):
         try:
-            return opened(sealed, key)
+            sealed = found(store, name)
+            if sealed is None:
+                continue
+            plain = opened(sealed, key)
         except (WrongKey, CorruptData) as error:
             failures.append(type(error)(f"{name}: {error}"))
+            continue
+        count += 1
+        yield plain
+    if count:
+        return
     if not failures:
         raise KeyMissing(f"the repository has no key file of the kind .{way} for {record.recipient}: the key given cannot open it")
     raise next((e for e in failures if isinstance(e, WrongKey)), failures[0])
 
 
-def _files(store: Store, record: RepositoryRecord, way: str) -> Iterator[tuple[str, bytes]]:
+def _names(store: Store, record: RepositoryRecord, way: str) -> list[str]:
     serials = sorted({serial for serial, listed in _listed(store, record) if listed == way}, reverse=True)
-    for serial in dict.fromkeys([*serials[:_TRIES], 1]):
-        name = layout.key_file(record.recipient_digest, serial, way)
-        sealed = found(store, name)
-        if sealed is not None:
-            yield name, sealed
+    return [layout.key_file(record.recipient_digest, serial, way) for serial in dict.fromkeys([*serials[:_TRIES], 1])]
 
 
 def _listed(store: Store, record: RepositoryRecord) -> list[tuple[int, str]]:

@@ -188,6 +188,19 @@ def test_seq_goes_on_from_the_highest_even_after_hundreds_of_runs(world: World) 
     assert len(reads) < 40
 
 
+@pytest.mark.parametrize("junk", [b"rubbish", bytes(2 << 20)], ids=["rubbish", "too long"])
+def test_manifests_that_somebody_added_neither_hide_a_backup_nor_turn_seq_back(world: World, junk: bytes) -> None:
+    trust = pin(world.probe())
+    committed = backed_up(world.opened(trust)).manifest
+    for chain, year in (("database", 2020), ("another", 2020), ("database", 2999)):
+        world.store.create(f"chains/{chain}/{year}0101t000000z-{committed.id}.manifest.json", junk)
+    for number in range(40):
+        world.store.create(f"chains/database/29990101t000000z-{number:016x}.manifest.json", junk)
+    assert restored(world.restoring(trust), committed.id, "database")
+    assert restored(world.restoring(trust), committed.id)
+    assert backed_up(world.opened(trust)).manifest.seq == committed.seq + 1
+
+
 def test_own_runs_count_for_seq_before_anybody_admitted_us(world: World) -> None:
     trust = pin(world.probe())
     newcomer = replace(world, writer=WriterKey(os.urandom(32)))

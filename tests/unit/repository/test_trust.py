@@ -10,10 +10,11 @@ import pytest
 from iot_backup.core import layout, signed
 from iot_backup.crypto.identity import Identity
 from iot_backup.crypto.passphrase import Passphrase
-from iot_backup.crypto.sealing import sealed_to
+from iot_backup.crypto.sealing import sealed_by, sealed_to
 from iot_backup.crypto.signing import Purpose, SigningKey, WriterKey
 from iot_backup.errors import CorruptData, IotBackupError, KeyMissing, Untrusted, WrongKey
 from iot_backup.repository import opening, records, writers
+from iot_backup.repository.keyfiles import is_of
 from iot_backup.repository.records import RepositoryRecord, WriterRecord
 from iot_backup.repository.writers import Keys
 from iot_backup.storage.memory import MemoryStore
@@ -182,8 +183,24 @@ def test_a_key_file_sealed_by_a_thief_to_our_people_gives_no_identity() -> None:
     thief = Identity.generated()
     digest = records.decoded_signed(RepositoryRecord, world.store.read(layout.REPO), "x")[0].recipient_digest
     world.store.create(layout.key_file(digest, 9, "recipients"), sealed_to([PERSON.recipient], thief.text.encode()))
+    assert is_of(world.restoring(trust).identity or thief, records.decoded(RepositoryRecord, world.store.read(layout.REPO), "x"))
+    world.store.delete(layout.key_file(digest, 1, "recipients"))
     with pytest.raises(WrongKey, match="neither"):
         world.restoring(trust)
+
+
+@pytest.mark.parametrize("junk", ["thief's identity", "no identity", "too long"])
+@pytest.mark.parametrize("mode", ["passphrase", "recipients"])
+def test_key_files_that_somebody_added_do_not_keep_us_out(mode: str, junk: str) -> None:
+    world = World(mode)
+    standing = world.probe()
+    committed = backed_up(world.opened(pin(standing)))
+    plain = Identity.generated().text.encode() if junk == "thief's identity" else b"rubbish"
+    sealed = sealed_to([PERSON.recipient], plain) if mode == "recipients" else sealed_by(Passphrase(world.passphrase), plain)
+    for serial in range(2, 9):
+        name = layout.key_file(standing.record.recipient_digest, serial, {"passphrase": "scrypt"}.get(mode, mode))
+        world.store.create(name, bytes(2 << 20) if junk == "too long" else sealed)
+    assert restored(world.restoring(pin(standing)), committed.manifest.id)
 
 
 @pytest.mark.parametrize(
