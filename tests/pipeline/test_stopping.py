@@ -95,6 +95,26 @@ def test_when_the_index_fails_the_archive_is_aborted_with_the_same_error(source:
     assert [type(error) for error in seen] == [StorageFull]
 
 
+def test_after_a_failure_nothing_of_the_backup_lands_any_more(source: Path) -> None:
+    """Or it would land behind the back of whoever removes what was uploaded."""
+    begun, landed = threading.Event(), threading.Event()
+
+    def archive(chunks: Iterator[bytes]) -> None:
+        drain(chunks)
+        assert begun.wait(20)
+        raise StorageFull("no room for the last part")
+
+    def index(chunks: Iterator[bytes]) -> None:
+        drain(chunks)
+        begun.set()
+        threading.Event().wait(1.5)  # an answer takes its time
+        landed.set()
+
+    with pytest.raises(StorageFull):
+        run(source, archive, index)
+    assert landed.is_set()
+
+
 def test_an_error_of_the_walk_reaches_the_store_so_that_nothing_is_published(source: Path) -> None:
     class Broken(Files):
         def read(self, descriptor: int, target: memoryview) -> int:

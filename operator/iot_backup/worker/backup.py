@@ -64,10 +64,10 @@ def backup(order: spec.BackupOrder, secrets: Path, source: Path, cancel: Cancel)
         try:
             packed = _packed(order, repository, run, root, cancel)
             cancel.commit_begins()
+            committed = run.commit(_outcome(order, packed, clock))
         except BaseException as error:
-            run.abandon(error)
+            run.abandon(error)  # which leaves all as it is once the commit was sent
             raise
-        committed = run.commit(_outcome(order, packed, clock))
     warnings = (*_warnings(packed), *committed.warnings, *([clock.warning] if clock.warning else []), *_admission(repository))
     return _result(repository, committed, packed), warnings
 

@@ -92,7 +92,9 @@ def pack(source: int, archive: Destination, index: Destination, *, level: int | 
             _store(sealed_archive, archive.sink)
         except BaseException as error:  # noqa: BLE001 - join raises what came first: this, or its cause in another stage
             flow.fail(error)
-        flow.join(walker, indexer)
+        # Also after a failure: who cleans up must know that nothing lands any more. A store has time limits of its own.
+        indexer.join()
+        flow.join(walker)
     root = os.fstat(source)
     return Packed(
         archive=sealed_archive.stored(),
