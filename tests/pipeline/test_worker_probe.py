@@ -37,7 +37,8 @@ def test_it_makes_a_repository_and_finds_it_again(place: Place, tmp_path: Path) 
     assert json.loads(place.read("repo.json"))["recipient"] == first.probe.recipient
 
 
-def test_another_passphrase_is_told_at_once_and_changes_nothing(site: Site) -> None:
+def test_another_passphrase_is_told_at_once_and_changes_nothing(volume_site: Site) -> None:
+    site = volume_site
     assert site.trust is not None
     before = site.place.keys()
     # The operator's fingerprint and our own writer key are both there: only the passphrase is another one.
@@ -89,8 +90,9 @@ def test_a_missing_secret_is_named_with_its_key(minio: Minio, tmp_path: Path, fi
     assert minio.keys(bucket) == set()
 
 
-def test_a_repository_swapped_as_a_whole_gets_nothing(site: Site, plant: Path, tmp_path: Path) -> None:
+def test_a_repository_swapped_as_a_whole_gets_nothing(volume_site: Site, plant: Path) -> None:
     """With store credentials a thief can put a consistent repository of his own in the place of ours; its recipient would be his."""
+    site = volume_site
     assert site.trust is not None
     theirs = Site(folder_place(site.folder("theirs")), site.folder("thief"), passphrase=b"theirs", writer_key=site.writer_key)
     theirs.probe().probe  # noqa: B018
@@ -127,7 +129,8 @@ def test_without_a_word_on_it_an_existing_repository_is_not_confirmed(site: Site
     assert (named.confirmed, named.writer_admitted) == (True, False)
 
 
-def test_a_writer_that_nobody_admitted_backs_up_and_says_so(site: Site, plant: Path) -> None:
+def test_a_writer_that_nobody_admitted_backs_up_and_says_so(volume_site: Site, plant: Path) -> None:
+    site = volume_site
     stranger = replace(site, base=site.folder("stranger"), writer_key=new_key())
     done = stranger.backup(plant)
     assert not done.backup.writer_admitted
@@ -139,6 +142,7 @@ def test_a_writer_that_nobody_admitted_backs_up_and_says_so(site: Site, plant: P
     stranger.restores(done.archive, plant)
 
 
+@pytest.mark.parametrize("place", ["volume"], indirect=True)
 def test_recipients_only(place: Place, tmp_path: Path, plant: Path) -> None:
     """No private key in the cluster: a person's identity restores, and so does the repository's own, taken from its key file."""
     person = Identity.generated()

@@ -79,9 +79,10 @@ def test_a_manifest_explains_itself_and_nothing_in_the_store_tells_a_name(site: 
         assert not [word for word in (b"boiler-room", b"thermostats", b"firmware.bin", b"celsius") if word in site.place.read(key)], key
 
 
-def test_each_run_of_a_chain_gets_the_next_number_and_both_stay(site: Site, plant: Path, tmp_path: Path) -> None:
+def test_each_run_of_a_chain_gets_the_next_number_and_both_stay(volume_site: Site, plant: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     odd_tree(other)
+    site = volume_site
     first, second = site.backup(plant), site.backup(other)
     assert (first.backup.seq, second.backup.seq) == (1, 2)
     site.restores(first.archive, plant)
