@@ -23,7 +23,7 @@ from iot_backup.errors import (
 from iot_backup.storage import s3_client
 from iot_backup.storage.s3 import S3Store
 from iot_backup.storage.s3_client import Location, Timing
-from iot_backup.storage.s3_upload import MOST_PARTS, SMALLEST_PART, Parts, part_size
+from iot_backup.storage.s3_upload import MOST_PARTS, SMALLEST_PART, Parts, in_flight, part_size
 from tests.contract.conftest import location
 from tests.contract.payload import PART, payload
 from tests.minio import accounts
@@ -176,7 +176,7 @@ def test_a_large_object_goes_up_and_comes_down_in_constant_memory(minio: Minio, 
 def test_a_stream_of_several_parts_is_uploaded_in_several_parts(minio: Minio) -> None:
     bucket = minio.bucket()
     S3Store(location(minio, bucket)).create_stream(KEY, (bytes(1 << 20) for _ in range(17)))
-    assert minio.client().head_object(Bucket=bucket, Key=KEY)["ETag"].endswith('-3"')
+    assert minio.client().head_object(Bucket=bucket, Key=KEY)["ETag"].endswith('-4"')
 
 
 @pytest.mark.parametrize("conditional", [True, False])
@@ -207,6 +207,11 @@ def test_a_listing_passes_over_a_consoles_folder_markers(minio: Minio) -> None:
 def test_parts_grow_with_the_hint_so_that_their_number_stays_allowed(hint: int, size: int) -> None:
     assert part_size(hint) == size
     assert -(-hint // size) <= MOST_PARTS
+
+
+@pytest.mark.parametrize(("mebibytes", "count"), [(5, 4), (8, 4), (9, 3), (17, 1), (600, 1)])
+def test_few_large_parts_are_under_way_at_once(mebibytes: int, count: int) -> None:
+    assert in_flight(mebibytes << 20) == count
 
 
 @pytest.mark.parametrize("size", [1, PART - 1, PART, PART + 1, 2 * PART, 2 * PART + 1])
