@@ -31,6 +31,9 @@ PROBE_REQUESTED_AT: Final = f"{GROUP}/probe-requested-at"
 ALLOW_ROOT_WORKERS: Final = f"{GROUP}/allow-root-workers"
 """On a Namespace, set by an administrator: "true" admits `worker.identity: Root`."""
 
+REPLACED_BY: Final = f"{GROUP}/replaced-by"
+"""On a Job that was ended for another run (concurrencyPolicy: Replace): that run's name."""
+
 # The contract between a Job and its worker (core/spec.py, core/report.py).
 WORKER_CONTAINER: Final = "worker"
 SPEC_FILE: Final = "/run/iot-backup/spec/spec.json"

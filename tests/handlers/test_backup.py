@@ -273,6 +273,7 @@ def test_replace_ends_the_run_that_is_going_on(ready: World) -> None:
     ready.until(lambda: ready.job("one")["spec"]["activeDeadlineSeconds"] == 1)
     ready.kubelet.fail(first, _failure("Cancelled", 143))
     ready.kubelet.job_failed(first, "DeadlineExceeded")
+    ready.condition("backups", "one", "Succeeded", "False", "Replaced")
     ready.job("two")
 
 

@@ -101,9 +101,10 @@ def job(
     }
 
 
-def ending() -> Json:
-    """A merge patch that ends a Job: its pods get SIGTERM, and it fails with DeadlineExceeded.
+def ending(replaced_by: str | None = None) -> Json:
+    """A merge patch that ends a Job: its pods get SIGTERM, and it fails with DeadlineExceeded. `replaced_by` says for which run.
 
     Not `suspend`: a suspended Job never ends, and a CronJob that forbids concurrency would wait for it for ever.
     """
-    return {"spec": {"activeDeadlineSeconds": 1}}
+    note = {"metadata": {"annotations": {vocabulary.REPLACED_BY: replaced_by}}} if replaced_by else {}
+    return {**note, "spec": {"activeDeadlineSeconds": 1}}

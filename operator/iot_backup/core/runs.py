@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from iot_backup import vocabulary
 from iot_backup.core import pods as pod_facts
 from iot_backup.core.report import Report, decode
 
@@ -66,7 +67,7 @@ def judge(facts: Facts) -> Verdict:
     """The verdict on a run whose Job exists."""
     attempts = [(p, _report(facts, p)) for p in facts.pods]
     common = _Common(
-        attempts=len(attempts),
+        attempts=_attempts(facts),
         started=facts.job.get("status", {}).get("startTime") or facts.job["metadata"].get("creationTimestamp"),
     )
     for pod, report in reversed(attempts):
@@ -102,6 +103,12 @@ class _Failure:
     exit_code: int | None
     report: Report | None
     ended: bool
+
+
+def _attempts(facts: Facts) -> int:
+    """Pods there were: the Job counts also those that somebody deleted."""
+    counted = facts.job.get("status", {})
+    return max(len(facts.pods), sum(int(counted.get(state) or 0) for state in ("active", "failed", "succeeded")))
 
 
 def _report(facts: Facts, pod: Mapping[str, Any]) -> Report | None:
@@ -168,6 +175,8 @@ def _why(facts: Facts, failed: Mapping[str, Any] | None, last: _Failure | None) 
     job_reason = str((failed or {}).get("reason") or "")
     if job_reason == "DeadlineExceeded":
         name = facts.job["metadata"]["name"]
+        if other := (facts.job["metadata"].get("annotations") or {}).get(vocabulary.REPLACED_BY):
+            return "Replaced", f"stopped to make room for {other}, which was asked for meanwhile (concurrencyPolicy: Replace)", None, None
         hint = f" ({last.reason}: {last.message})" if last else ""
         if last and not any(pod_facts.started(p) for p in facts.pods):
             return last.reason, last.message, None, None

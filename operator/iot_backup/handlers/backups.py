@@ -126,7 +126,7 @@ async def _another(ctx: Context, backup: Backup, job: BackupJob) -> Trouble | No
         return None
     if job.spec.concurrency_policy == "Replace":
         for other in active:
-            await ctx.end_job(other)
+            await ctx.end_job(other, replaced_by=backup.name)
     names = ", ".join(j["metadata"]["name"] for j in active)
     return Trouble("AnotherRunActive", f"waiting for {names} to end (concurrencyPolicy: {job.spec.concurrency_policy})")
 

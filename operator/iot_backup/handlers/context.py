@@ -94,12 +94,12 @@ class Context:
             for key in routing.concerned(self.cache, resource, body):
                 await self.enqueue(key)
 
-    async def end_job(self, job: Mapping[str, Any]) -> None:
+    async def end_job(self, job: Mapping[str, Any], *, replaced_by: str | None = None) -> None:
         """Stop a Job's pods and let it fail; nothing if that was done before."""
         if job.get("spec", {}).get("activeDeadlineSeconds") == jobs.ending()["spec"]["activeDeadlineSeconds"]:
             return
         metadata = job["metadata"]
-        fresh = await self.client.patch(resources.JOBS, metadata["namespace"], metadata["name"], jobs.ending())
+        fresh = await self.client.patch(resources.JOBS, metadata["namespace"], metadata["name"], jobs.ending(replaced_by))
         if fresh is not None:
             self.cache.put(resources.JOBS, fresh)
 

@@ -43,6 +43,10 @@ def _bad(reason: str = "StorageUnavailable", code: int = 69) -> Json:
     return _pod("Failed", exitCode=code, message=_message(failure=Failure(reason=reason, message="the store is away", exit_code=code)))
 
 
+def _replaced(job: Json) -> Json:
+    return {**job, "metadata": {**job["metadata"], "annotations": {"backup.iot-system.io/replaced-by": "the-next"}}}
+
+
 def _judge(job: Json, *pods: Json, **more: Any) -> Verdict:
     return judge(Facts(job=job, pods=pods, now=NOW, **{"start_deadline": timedelta(minutes=10), **more}))
 
@@ -70,6 +74,10 @@ def _judge(job: Json, *pods: Json, **more: Any) -> Verdict:
             _judge(_job("Failed", reason="DeadlineExceeded"), _pod("Failed", exitCode=143)), "Failed", "DeadlineExceeded", id="timeout"
         ),
         pytest.param(_judge(_job("Failed", reason="DeadlineExceeded")), "Failed", "DeadlineExceeded", id="timeout, pod gone"),
+        pytest.param(
+            _judge(_replaced(_job("Failed", reason="DeadlineExceeded")), _bad("Cancelled", 143)), "Failed", "Replaced", id="replaced"
+        ),
+        pytest.param(_judge(_replaced(_job("Complete")), _good()), "Completed", "Completed", id="replaced when it had committed"),
         pytest.param(_judge(_job("Failed")), "Failed", "BackoffLimitExceeded", id="failed, pods gone"),
         pytest.param(_judge(_job("Complete")), "Failed", "ResultMissing", id="complete without a pod is no success"),
         pytest.param(
@@ -128,6 +136,12 @@ def test_attempts_and_their_reports_are_told() -> None:
     verdict = _judge(_job("Failed"), _bad(), _bad("AccessDenied", 77))
     assert (verdict.attempts, verdict.exit_code, verdict.reason, verdict.started) == (2, 77, "AccessDenied", STARTED)
     assert verdict.report is not None
+
+
+def test_an_attempt_whose_pod_somebody_deleted_is_counted_by_the_job() -> None:
+    job = _job()
+    job["status"].update(failed=1, active=1)
+    assert _judge(job, _pod("Running")).attempts == 2
 
 
 def test_a_pod_that_never_started_before_the_timeout_tells_its_own_trouble() -> None:
