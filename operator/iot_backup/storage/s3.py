@@ -73,7 +73,13 @@ class S3Store:
             return
         with self._explained("write", key, source=parts):
             done = obstore.put(
-                self._upload, path, parts, mode="overwrite", use_multipart=True, chunk_size=parts.size, max_concurrency=s3_upload.IN_FLIGHT
+                self._upload,
+                path,
+                parts,
+                mode="overwrite",
+                use_multipart=True,
+                chunk_size=parts.size,
+                max_concurrency=s3_upload.in_flight(parts.size),
             )
         self._compare(key, done["e_tag"], parts.total)
 

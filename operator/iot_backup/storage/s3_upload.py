@@ -14,12 +14,19 @@ SMALLEST_PART = 5 << 20
 MOST_PARTS = 9000
 """S3 allows 10 000; a hint may be a little short."""
 IN_FLIGHT = 4
+MOST_IN_FLIGHT = 32 << 20
+"""Bytes: fewer parts are under way at once where they are large, so that only the part itself grows with the object."""
 
 
 def part_size(size_hint: int) -> int:
     """Bytes per part for an object of about `size_hint` bytes, a multiple of 1 MiB."""
     mebibytes = -(-size_hint // (MOST_PARTS << 20))
     return max(SMALLEST_PART, mebibytes << 20)
+
+
+def in_flight(size: int) -> int:
+    """Parts of `size` bytes under way at once."""
+    return max(1, min(IN_FLIGHT, MOST_IN_FLIGHT // size))
 
 
 class Parts:

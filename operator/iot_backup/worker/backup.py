@@ -22,6 +22,7 @@ from iot_backup.worker import folders, keys
 from iot_backup.worker.notes import CHANGED, DAMAGED, SKIPPED, UNREADABLE, VANISHED, Noted
 from iot_backup.worker.packing import Destination, Packed, Sink, pack
 from iot_backup.worker.sealing import Stored
+from iot_backup.worker.sizing import expected_size
 
 if TYPE_CHECKING:
     from iot_backup.storage.store import Store
@@ -76,7 +77,9 @@ def _packed(order: spec.BackupOrder, repository: Repository, run: Run, root: int
     """Archive and index in the store, not yet committed. EmptySource, AccessDenied, and what source and store raise."""
     level = order.level if order.compression == "Zstd" else None
     _log.info("reading claim %s, %.2f s after the process began", order.claim, _age())
-    archive = Destination(repository.sealer(), _sink(repository.store, run.archive_key, _used(root)))
+    counted = isinstance(order.repository.store, spec.S3Target)
+    hint = expected_size(root, compressed=level is not None, check=cancel.check) if counted else 0
+    archive = Destination(repository.sealer(), _sink(repository.store, run.archive_key, hint))
     index = Destination(repository.sealer(), _sink(repository.store, run.index_key, 0))
     packed = pack(root, archive, index, level=level, stop=cancel.requested)
     if packed.counts.files + packed.counts.hard_links == 0 and not order.allow_empty:
@@ -98,12 +101,6 @@ def _sink(store: Store, key: str, size_hint: int) -> Sink:
         store.create_stream(key, chunks, size_hint=size_hint)
 
     return sink
-
-
-def _used(root: int) -> int:
-    """Bytes in use on the source's file system: the archive is hardly ever larger."""
-    found = os.fstatvfs(root)
-    return (found.f_blocks - found.f_bfree) * found.f_frsize
 
 
 def _age() -> float:

@@ -1,0 +1,33 @@
+"""About how large an archive will be: a bucket wants to know before the first byte, and gives large objects large parts."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+
+from iot_backup.worker.notes import Notes
+from iot_backup.worker.walk import Walk
+
+UNCOUNTED = 40_000_000_000
+"""Bytes up to which it makes no difference: 9000 parts of the smallest size."""
+
+
+def expected_size(root: int, *, compressed: bool, check: Callable[[], None]) -> int:
+    """Bytes that an archive of the folder `root` may have, with some room to grow.
+
+    What the file system has in use is enough where that is little. It may hold much besides this folder (a node's disk, a file server),
+    and some say nothing: then the files are counted, since parts that are too large cost memory, and too many cost the backup.
+    `check` is called for each path and may raise to stop.
+    """
+    found = os.fstatvfs(root)
+    used = (found.f_blocks - found.f_bfree) * found.f_frsize
+    if 0 < used <= UNCOUNTED:
+        return used
+    total = 0
+    for entry in Walk(root, Notes(lambda _note, _path, _reason: None)):
+        check()
+        if stat.S_ISREG(entry.stat.st_mode):
+            # A hole compresses to nothing.
+            total += entry.stat.st_blocks * 512 if compressed else entry.stat.st_size
+    return total * 5 // 4
