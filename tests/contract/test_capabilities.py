@@ -62,6 +62,13 @@ def test_a_server_that_ignores_the_condition_is_found_out(minio: Minio) -> None:
     assert minio.keys(bucket) == set()
 
 
+def test_a_store_that_trips_over_its_own_retry_has_conditional_writes(minio: Minio) -> None:
+    with faulty(minio) as proxy:
+        store = S3Store(location(minio, minio.bucket(), endpoint=proxy.endpoint, ca=None), ROOT)
+        proxy.faults = [Fault(Harm.STORE_THEN_500, "PUT", ID)]
+        assert probe_capabilities(store, ID).conditional_writes
+
+
 def test_credentials_without_the_right_to_ask_for_lock_and_versions_still_probe(minio: Minio) -> None:
     bucket = minio.bucket(object_lock=True)
     store = limited(minio, bucket, *accounts.only_below(bucket, ROOT))

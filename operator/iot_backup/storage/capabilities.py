@@ -58,11 +58,11 @@ def probe_isolation(store: Store, probe_id: str) -> bool | None:
 
 def _refuses_a_second(store: Store, key: str) -> bool:
     try:
-        store.create(key, b"first")
-        try:
-            store.create(key, b"second")
-        except AlreadyExists:
-            return True
+        store.create(key, b"first")  # refused only if an attempt of its own was stored, and not confirmed: that tells as much
+        store.create(key, b"second")
+    except AlreadyExists:
+        return True
+    else:
         return False
     finally:
         store.delete(key)

@@ -19,8 +19,9 @@ def store_time(url: str, ca: str | None, timeout: float) -> datetime:
     if ca is not None:
         context.load_verify_locations(cadata=ca)
     request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - Location allows http and https only
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _NoRedirect)
     try:
-        with urllib.request.urlopen(request, timeout=timeout, context=context) as answer:  # noqa: S310 - the same
+        with opener.open(request, timeout=timeout) as answer:
             headers = answer.headers
     except urllib.error.HTTPError as refusal:
         with refusal:
@@ -37,6 +38,13 @@ def store_time(url: str, ca: str | None, timeout: float) -> datetime:
         raise StorageUnavailable(
             f"{url} answered without a Date header, so its clock cannot be compared with ours. Is it an S3 store?"
         ) from error
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The store's own answer has a Date, too; where it points to may be out of reach, and is another clock."""
+
+    def redirect_request(self, *_arguments: object) -> None:
+        return None
 
 
 def _untrusted(url: str, error: Exception) -> UntrustedCertificate:
