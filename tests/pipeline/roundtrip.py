@@ -14,7 +14,7 @@ from pathlib import Path
 from iot_backup.crypto.container import opener, sealer
 from iot_backup.crypto.identity import Identity
 from iot_backup.repository.reading import Pull
-from iot_backup.worker.compression import Decompressed
+from iot_backup.worker.compression import FRAME_SIZE, Decompressed
 from iot_backup.worker.contents import Files
 from iot_backup.worker.index import Row
 from iot_backup.worker.index_reader import IndexReader
@@ -136,7 +136,7 @@ def odd_tree(root: Path) -> None:
     (root / "empty folder").mkdir(parents=True)
     (root / "deep" / long / long / long).mkdir(parents=True)
     (root / "deep" / long / long / long / "file").write_bytes(b"deep")
-    for size in (0, 1, 511, 512, 513, 4096, (4 << 20) - 512, (4 << 20) - 1024, (4 << 20) + 1, 9_000_001):
+    for size in (0, 1, 511, 512, 513, 4096, FRAME_SIZE - 512, FRAME_SIZE - 1024, FRAME_SIZE + 1, 9_000_001):
         (root / f"size {size}").write_bytes(os.urandom(size))
     with open(os.fsencode(root) + b"/not utf-8 \xff\xfe\n", "wb") as file:
         file.write(b"name")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-RANGE = 4 << 20
+RANGE = 2 << 20
 """Bytes per request."""
 IN_FLIGHT = 4
-"""With the one in the consumer's hands 20 MiB. One stream is as quick on loopback, but waits out every round trip of a long line."""
+"""With the one in the consumer's hands 10 MiB. One stream is as quick on loopback, but waits out every round trip of a long line."""
 
 
 def ranges(size: int, fetch: Callable[[int, int], bytes]) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ SMALLEST_PART = 5 << 20
 """Bytes: the least that S3 takes. Parts in flight are the larger half of an upload's memory."""
 MOST_PARTS = 9000
 """S3 allows 10 000; a hint may be a little short."""
-IN_FLIGHT = 4
+IN_FLIGHT = 3
 MOST_IN_FLIGHT = 32 << 20
 """Bytes: fewer parts are under way at once where they are large, so that only the part itself grows with the object."""
 
