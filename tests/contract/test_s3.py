@@ -23,7 +23,7 @@ from iot_backup.errors import (
 from iot_backup.storage import s3_client
 from iot_backup.storage.s3 import S3Store
 from iot_backup.storage.s3_client import Location, Timing
-from iot_backup.storage.s3_upload import MOST_PARTS, SMALLEST_PART, Parts, in_flight, part_size
+from iot_backup.storage.s3_upload import IN_FLIGHT, MOST_PARTS, SMALLEST_PART, Parts, in_flight, part_size
 from tests.contract.conftest import location
 from tests.contract.payload import PART, payload
 from tests.minio import accounts
@@ -209,7 +209,7 @@ def test_parts_grow_with_the_hint_so_that_their_number_stays_allowed(hint: int, 
     assert -(-hint // size) <= MOST_PARTS
 
 
-@pytest.mark.parametrize(("mebibytes", "count"), [(5, 4), (8, 4), (9, 3), (17, 1), (600, 1)])
+@pytest.mark.parametrize(("mebibytes", "count"), [(5, IN_FLIGHT), (10, IN_FLIGHT), (16, 2), (17, 1), (600, 1)])
 def test_few_large_parts_are_under_way_at_once(mebibytes: int, count: int) -> None:
     assert in_flight(mebibytes << 20) == count
 
