@@ -21,10 +21,6 @@ class Clock:
     """Worker minus store."""
     warning: Warn | None
 
-    @property
-    def broken(self) -> bool:
-        return abs(self.skew) > BROKEN
-
     def time(self, local: datetime) -> datetime:
         """The time to write down for a moment on the worker's clock, UTC: the store's where the two differ too much."""
         used = local - self.skew if self.warning else local

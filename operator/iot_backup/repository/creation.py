@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from iot_backup.core import layout, signed
-from iot_backup.core.report import Warn
 from iot_backup.core.spec import ProbeOrder
 from iot_backup.crypto.identity import Identity
 from iot_backup.crypto.signing import Purpose
@@ -33,7 +32,6 @@ class Standing:
     """False: nobody told us to trust it; no run until the spec names its fingerprint."""
     writer: str
     writer_admitted: bool
-    warnings: tuple[Warn, ...] = ()
 
 
 def probe(store: Store, order: ProbeOrder, keys: Keys, now: datetime, rng: Random) -> Standing:
@@ -105,9 +103,7 @@ def _admitted(store: Store, standing: Standing, keys: Keys, identity: Identity |
         identity = keyfiles.by_passphrase(store, record, namespace, keys.passphrase)
         standing = replace(standing, confirmed=True)
         writer = writer or writers.admitted(store, record, namespace, keys.writer.id)
-    may_admit = identity is not None or (record.root is None and standing.confirmed)
-    if writer is None and may_admit:
+    if writer is None and identity is not None:
         ours = writers.described(keys, repository_id=record.repository_id, namespace=namespace, now=now)
-        admission = writers.admission(ours, identity.root if identity else keys.writer.signing)
-        writer = writers.admit(store, record, namespace, admission, keys.writer.id)
+        writer = writers.admit(store, record, namespace, writers.admission(ours, identity.root), keys.writer.id)
     return replace(standing, writer_admitted=writer is not None)

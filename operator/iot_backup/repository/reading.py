@@ -18,7 +18,7 @@ from iot_backup.errors import CorruptData, NotFound
 from iot_backup.storage.store import Store
 
 _BLOCK = 2 << 20
-"""Bytes: 32 bytes of memory for each, 16 MB for an archive of 1 TB."""
+"""Bytes: a digest in memory for each, 36 MB for an archive of 1 TB."""
 
 Blocks = tuple[bytes, ...]
 """SHA-256 of each block of an object that was verified."""

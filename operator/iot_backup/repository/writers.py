@@ -64,9 +64,12 @@ def judged(data: bytes, repository: RepositoryRecord, namespace: str, expected_i
 
 
 def admitted(store: Store, repository: RepositoryRecord, namespace: str, wanted_id: str) -> WriterRecord | None:
-    """What admits this writer; None if nobody did. Untrusted for a record that does not hold; CorruptData."""
-    data = found(store, layout.writer(wanted_id))
-    if data is None and repository.first_writer is not None:
+    """What admits this writer; None if nobody did. Untrusted for a record that does not hold; CorruptData.
+
+    Where there is no root only the first writer counts, whose record repo.json holds: anybody could sign another for himself.
+    """
+    data = found(store, layout.writer(wanted_id)) if repository.root is not None else None
+    if data is None:
         data = _first(repository, wanted_id)
     return None if data is None else judged(data, repository, namespace, wanted_id)
 

@@ -5,7 +5,7 @@
     calling thread       seals and hashes the archive, inside the iterator that the store consumes
     index thread         the same for the index
 
-Memory does not grow with the source. The first error anywhere, or a stop, ends all of it.
+Memory does not grow with the source, apart from hard links whose other names are still to come and the names of one folder. The first error anywhere, or a stop, ends all of it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Packed:
     root_uid: int
     root_gid: int
     snapshot_time_ns: int
-    """When the walk began, on the clock that stamps the files."""
+    """When the walk began, on the clock that stamps the files (on a network file system: on this machine's)."""
     running_postgresql: bool
 
     @property

@@ -36,4 +36,4 @@ def probe(order: spec.ProbeOrder, secrets: Path) -> tuple[ProbeResult, tuple[War
         isolated=probe_isolation(store, probe_id),
         clock_skew_seconds=clock.skew.total_seconds(),
     )
-    return result, (*standing.warnings, *([clock.warning] if clock.warning else []))
+    return result, (clock.warning,) if clock.warning else ()

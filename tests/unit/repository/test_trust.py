@@ -233,6 +233,17 @@ def test_a_plain_repository_needs_a_pin() -> None:
     assert world.restoring(trust).identity is None
 
 
+def test_in_a_plain_repository_nobody_can_admit_himself() -> None:
+    world = World("none")
+    trust = pin(world.probe())
+    thief = replace(world, writer=WriterKey(os.urandom(32)))
+    committed = backed_up(thief.opened(trust))
+    ours = writers.described(Keys(thief.writer), repository_id=trust.repository_id, namespace=world.namespace, now=NOW)
+    world.store.create(layout.writer(thief.writer.id), writers.admission(ours, thief.writer.signing))
+    with pytest.raises(Untrusted, match="nobody admitted"):
+        world.restoring(trust).find(committed.manifest.id)
+
+
 @pytest.mark.parametrize("namespace", ["keys", "writers", "announce", "chains", "repo.json"])
 def test_namespaces_may_have_the_names_of_our_folders(namespace: str) -> None:
     assert layout.root(namespace) == f"ns/{namespace}/"
