@@ -25,6 +25,7 @@ PATHS = {
     "PersistentVolumeClaim": ("v1", "persistentvolumeclaims"),
     "Pod": ("v1", "pods"),
     "Secret": ("v1", "secrets"),
+    "Service": ("v1", "services"),
 }
 SECONDS = 30
 

@@ -87,6 +87,12 @@ def started(pod: Mapping[str, Any]) -> bool:
     return worker_end(pod) is not None or any("running" in s.get("state", {}) for s in _worker_statuses(pod))
 
 
+def disrupted(pod: Mapping[str, Any]) -> bool:
+    """It was taken away (drained, evicted, preempted), which a Job does not count as an attempt."""
+    conditions = pod.get("status", {}).get("conditions") or ()
+    return any(c.get("type") == "DisruptionTarget" and c.get("status") == "True" for c in conditions)
+
+
 def trouble(pod: Mapping[str, Any], now: datetime) -> Trouble | None:
     """Why the pod ended without a report, or does not start; None where all goes its way."""
     return _killed(pod) or _not_started(pod, now)

@@ -1,12 +1,13 @@
 """From a Job, its pods and their reports to one verdict. Shared by backups, restores and probes.
 
-Success is final at the pod's end: exit 0 and a report that names this Job. Failure is final at the Job's end, since a retry
-may follow; until then the verdict is Unknown with the last attempt's reason. Nothing is stored: the same facts give the
+Success is final at the pod's end: exit 0 and a report that names this Job. Failure is, too, where the worker's report and the
+Job's own rules leave no retry; else at the Job's end, and until then the verdict is Unknown with the last attempt's reason. Nothing is stored: the same facts give the
 same verdict after a restart of the operator.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 Phase = Literal["Pending", "Running", "Completed", "Failed", "Cancelled"]
 FINAL: frozenset[str] = frozenset({"Completed", "Failed", "Cancelled"})
 _ENDS = {"Failed", "FailureTarget"}
+_SIGNALLED = 128
+"""Exit codes from here on: a signal ended the worker."""
+_Attempt = tuple["Mapping[str, Any]", "Report | None"]
+"""A pod and the genuine report it left."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ def judge(facts: Facts) -> Verdict:
         if report and end and end.exit_code == 0 and not report.failure:
             return common.verdict("Completed", "Completed", "", report=report, exit_code=0, ended=end.finished or _iso(facts.now))
     failed = _job_failure(facts.job)
-    over = _over(facts, failed)
+    over = _over(facts, failed, attempts)
     last = _last_failure(facts, attempts)
     if facts.cancel and (over or not _active(facts)):
         return common.verdict(
@@ -121,7 +126,7 @@ def _report(facts: Facts, pod: Mapping[str, Any]) -> Report | None:
     return report if report and (report.job, report.job_uid) == (metadata["name"], metadata["uid"]) else None
 
 
-def _last_failure(facts: Facts, attempts: Sequence[tuple[Mapping[str, Any], Report | None]]) -> _Failure | None:
+def _last_failure(facts: Facts, attempts: Sequence[_Attempt]) -> _Failure | None:
     """The newest attempt's trouble, from its report, else from its pod."""
     for pod, report in reversed(attempts):
         end = pod_facts.worker_end(pod)
@@ -153,11 +158,30 @@ def job_finished(job: Mapping[str, Any]) -> bool:
     return any(c.get("type") in {"Complete", "Failed"} and c.get("status") == "True" for c in conditions)
 
 
-def _over(facts: Facts, failed: Mapping[str, Any] | None) -> bool:
+def _over(facts: Facts, failed: Mapping[str, Any] | None, attempts: Sequence[_Attempt]) -> bool:
     """No pod will follow the ones that ended. A worker that is just being stopped may still say that it had committed."""
     if job_finished(facts.job) or (failed is not None and all(pod_facts.ended(p) for p in facts.pods)):
         return True
-    return facts.failure_is_final and bool(facts.pods) and pod_facts.ended(facts.pods[-1])
+    if not facts.pods or not all(pod_facts.ended(p) for p in facts.pods):
+        return False
+    return facts.failure_is_final or _no_other_follows(facts, attempts)
+
+
+def _no_other_follows(facts: Facts, attempts: Sequence[_Attempt]) -> bool:
+    """What the Job controller will find seconds later: the exit code is one that ends the Job, or its attempts are used up.
+
+    Only where a worker of ours ended by itself: why one was stopped from outside, Job and pod may tell a moment later.
+    """
+    counted = [(p, r) for p, r in attempts if facts.genuine(p) and not pod_facts.disrupted(p)]
+    if not counted or counted[-1] != attempts[-1]:
+        return False
+    _, report = counted[-1]
+    if report is None or report.failure is None or report.failure.exit_code >= _SIGNALLED:
+        return False
+    spec = facts.job.get("spec", {})
+    rules = spec.get("podFailurePolicy", {}).get("rules") or ()
+    ending = {code for rule in rules if rule.get("action") == "FailJob" for code in rule.get("onExitCodes", {}).get("values") or ()}
+    return report.failure.exit_code in ending or len(counted) > spec.get("backoffLimit", math.inf)
 
 
 def _ended_at(facts: Facts, failed: Mapping[str, Any] | None) -> str:

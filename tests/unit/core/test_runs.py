@@ -132,6 +132,36 @@ def test_a_run_that_has_not_begun_is_looked_at_again_without_being_told() -> Non
     assert _judge(_job(), _pod("Running")).recheck is None
 
 
+def _ruled(job: Json, backoff_limit: int = 2) -> Json:
+    """The Job with the rules of ours."""
+    rules = [{"action": "Ignore", "onPodConditions": []}, {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [64, 77]}}]
+    return {**job, "spec": {"backoffLimit": backoff_limit, "podFailurePolicy": {"rules": rules}}}
+
+
+_DRAINED = {
+    **_bad("AccessDenied", 77),
+    "status": {**_bad("AccessDenied", 77)["status"], "conditions": [{"type": "DisruptionTarget", "status": "True"}]},
+}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "phase"),
+    [
+        pytest.param(_judge(_ruled(_job()), _bad("AccessDenied", 77)), "Failed", id="an exit code that ends the Job"),
+        pytest.param(_judge(_ruled(_job()), _bad()), "Running", id="one that is tried again"),
+        pytest.param(_judge(_ruled(_job(), 0), _bad()), "Failed", id="no retry was asked for"),
+        pytest.param(_judge(_ruled(_job(), 1), _bad(), _bad()), "Failed", id="the last retry"),
+        pytest.param(_judge(_ruled(_job(), 1), _bad(), _bad(), _pod("Pending")), "Running", id="another pod is there all the same"),
+        pytest.param(_judge(_ruled(_job(), 0), _bad("Cancelled", 143)), "Running", id="stopped from outside: the Job will tell why"),
+        pytest.param(_judge(_ruled(_job(), 0), _pod("Failed", exitCode=77)), "Running", id="not told by the worker"),
+        pytest.param(_judge(_ruled(_job()), _DRAINED), "Running", id="a drained node's pod does not count"),
+        pytest.param(_judge(_ruled(_job()), _bad("AccessDenied", 77), genuine=lambda _: False), "Running", id="not ours"),
+    ],
+)
+def test_a_failure_is_final_at_the_pods_end_where_no_retry_can_follow(verdict: Verdict, phase: str) -> None:
+    assert verdict.phase == phase
+
+
 def test_attempts_and_their_reports_are_told() -> None:
     verdict = _judge(_job("Failed"), _bad(), _bad("AccessDenied", 77))
     assert (verdict.attempts, verdict.exit_code, verdict.reason, verdict.started) == (2, 77, "AccessDenied", STARTED)

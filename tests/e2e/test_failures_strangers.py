@@ -1,0 +1,116 @@
+"""Jobs and pods that somebody else made and that claim to be ours, with forged reports: nothing of them counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from iot_backup.core import report
+from iot_backup.core.report import BackupResult, Report
+from iot_backup.core.templates import labels
+from tests.e2e import volumes
+from tests.e2e.failing import Witness
+from tests.e2e.objects import Json
+from tests.e2e.slow import KEEPER, Slow
+
+FORGED_ARCHIVE = "f0f0f0f0f0f0f0f0"
+TRACKED = "batch.kubernetes.io/job-tracking"
+"""With this finalizer the Job controller counts a pod as one of its own."""
+
+
+@pytest.fixture(scope="module")
+def slow(witness: Witness) -> Iterator[Slow]:
+    """A tenant with a folder whose backup lasts."""
+    slow = Slow(witness)
+    slow.start()
+    witness.platform.apply(slow.job("victim"))
+    witness.platform.wait_condition("BackupJob", "victim", "Ready")
+    yield slow
+    witness.platform.objects.delete("Pod", witness.platform.namespace, KEEPER, grace_seconds=0)
+
+
+def _forged(job: str, uid: str) -> str:
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    result = BackupResult(
+        archive=FORGED_ARCHIVE,
+        chain="victim",
+        type="Full",
+        seq=1,
+        start_time=now,
+        completion_time=now,
+        snapshot_time=now,
+        size_bytes=1,
+        source_bytes=1,
+        files=1,
+        entries=1,
+        checksum="sha256:" + "0" * 64,
+        manifest_sha256="0" * 64,
+    )
+    return report.encode(Report(kind="backup", job=job, job_uid=uid, backup=result))
+
+
+def _pod(witness: Witness, message: str) -> Json:
+    """Runs to a good end and leaves this report."""
+    pod = volumes.pod(witness.platform, "unused", "unused", "import sys\nopen('/dev/termination-log', 'w').write(sys.argv[1])", message)
+    pod["spec"]["containers"][0]["name"] = "worker"
+    del pod["spec"]["volumes"], pod["spec"]["containers"][0]["volumeMounts"]
+    return pod
+
+
+def test_a_strangers_job_with_our_labels_becomes_no_backup_and_is_told(slow: Slow) -> None:
+    witness, platform = slow.witness, slow.witness.platform
+    template = _pod(witness, _forged("forged", "unknown"))
+    template["metadata"] = {"labels": labels("backup", "BackupJob", "victim")}
+    platform.create(
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": "forged", "labels": labels("backup", "BackupJob", "victim")},
+            "spec": {"backoffLimit": 0, "template": {k: template[k] for k in ("metadata", "spec")}},
+        }
+    )
+    event = witness.event(platform.get("BackupJob", "victim"), "ForeignJob")
+    assert event["type"] == "Warning"
+    assert "Job forged carries our labels but does not count" in event["message"]
+
+    def ended() -> bool:
+        seen = witness.history.versions("Job", platform.namespace, "forged")
+        return bool(seen) and bool(seen[-1].body.get("status", {}).get("succeeded"))
+
+    witness.history.wait(ended, 60, lambda: "the stranger's Job has ended")
+    slow.shorten("victim")
+    platform.backup("victim", "afterwards")
+    witness.completed("Backup", "afterwards")
+    assert platform.objects.get("Backup", platform.namespace, "forged") is None
+    status = platform.wait_condition("BackupJob", "victim", "Healthy", deadline=10)["status"]
+    assert status["lastBackup"]["name"] == "afterwards"
+    assert FORGED_ARCHIVE not in str(status)
+
+
+def test_a_pod_slipped_into_a_job_of_ours_does_not_make_it_succeed(slow: Slow) -> None:
+    """Between two attempts the Job waits, and a pod that names it as its owner passes for its own for a moment."""
+    witness, platform = slow.witness, slow.witness.platform
+    platform.apply(slow.job("victim-of-a-pod", backoffLimit=3))
+    platform.backup("victim-of-a-pod", "joined")
+    ours = slow.uploading("joined")
+    slow.shorten("victim-of-a-pod")
+    slow.kill("joined")
+    witness.waits("Backup", "joined", "Killed", deadline=10)
+    job = platform.get("Job", "joined")
+    pod = _pod(witness, _forged("joined", job["metadata"]["uid"]))
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "joined", "uid": job["metadata"]["uid"], "controller": True}
+    pod["metadata"] = {
+        "name": "slipped-in",
+        "labels": ours["metadata"]["labels"],
+        "ownerReferences": [{**owner, "blockOwnerDeletion": True}],
+        "finalizers": [TRACKED],
+    }
+    platform.create(pod)
+    witness.waits("Backup", "joined", "ForeignJob", "pod slipped-in is not what the operator built", "does not count", deadline=20)
+    body = witness.completed("Backup", "joined")
+    assert body["status"]["archive"] in {key.partition("-")[2].partition(".")[0] for key in platform.keys("chains/victim-of-a-pod/")}
+    said = [v.body for versions in witness.history.of_kind("Backup", platform.namespace) for v in versions]
+    assert FORGED_ARCHIVE not in str(said)
+    assert FORGED_ARCHIVE not in str(platform.get("BackupJob", "victim-of-a-pod")["status"])
