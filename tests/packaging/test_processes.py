@@ -8,7 +8,16 @@ import sys
 import pytest
 
 OPERATOR_ONLY = {"kopf", "kubernetes", "aiohttp"}
-WORKER_ONLY = {"obstore", "boto3", "botocore", "zstandard", "cryptography", "iot_backup.storage", "iot_backup.repository", "iot_backup.crypto"}
+WORKER_ONLY = {
+    "obstore",
+    "boto3",
+    "botocore",
+    "zstandard",
+    "cryptography",
+    "iot_backup.storage",
+    "iot_backup.repository",
+    "iot_backup.crypto",
+}
 
 
 def loaded(*modules: str) -> set[str]:

@@ -170,4 +170,6 @@ def decode(text: str, expected_digest: str) -> BackupOrder | RestoreOrder | Prob
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InvalidSpec(f"the worker's spec cannot be read: {where}: {first['msg']}. Do operator and worker image have the same version?") from error
+        raise InvalidSpec(
+            f"the worker's spec cannot be read: {where}: {first['msg']}. Do operator and worker image have the same version?"
+        ) from error

@@ -19,7 +19,9 @@ def metadata(name: str, **more: Any) -> Json:
     return {"name": name, "namespace": "plant", "uid": UID, "generation": 1, "creationTimestamp": T0, **more}
 
 
-def storage(*, pinned: bool = True, ready: tuple[str, str] = ("True", "Ready"), annotations: Json | None = None, **spec: Any) -> BackupStorage:
+def storage(
+    *, pinned: bool = True, ready: tuple[str, str] = ("True", "Ready"), annotations: Json | None = None, **spec: Any
+) -> BackupStorage:
     """On S3 and Ready, unless told otherwise."""
     place = {} if "volume" in spec else {"s3": {"bucket": "backups", "prefix": "a/b", "credentialsSecretRef": {"name": "credentials"}}}
     condition = {"type": "Ready", "status": ready[0], "reason": ready[1], "message": "so it is", "lastTransitionTime": T0}
@@ -52,7 +54,10 @@ def user_pod(name: str = "db-0", *, claim: str = "data", node: str | None = "nod
     """A workload's pod that mounts the claim in its container `db`."""
     spec: Json = {
         "nodeName": node,
-        "containers": [{"name": "db", "volumeMounts": [{"name": "v"}], **more.pop("container", {})}, {"name": "sidecar", "securityContext": {"runAsUser": 7}}],
+        "containers": [
+            {"name": "db", "volumeMounts": [{"name": "v"}], **more.pop("container", {})},
+            {"name": "sidecar", "securityContext": {"runAsUser": 7}},
+        ],
         "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": claim}}, {"name": "tmp", "emptyDir": {}}],
         "securityContext": more.pop("security", {}),
     }
