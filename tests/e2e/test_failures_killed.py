@@ -189,6 +189,20 @@ def test_only_killed_runs_leave_something_and_that_is_announced(started: Slow) -
     assert whole == sorted(b["status"]["archive"] for b in ended if condition(b, "Succeeded")["status"] == "True")
 
 
+def test_the_verdict_follows_the_end_of_the_last_pod_within_seconds(started: Slow) -> None:
+    """Of success at once; of a failure when the Job controller, too, sees that nothing will follow."""
+    witness = started.witness
+    witness.failed("Backup", "timeout-now", "DeadlineExceeded", deadline=90)
+    names = ("earlier", "killed-now", "first", "left", "for-good", "out-of-memory-now", "timeout-now")
+    seconds = {
+        name: round(witness.seconds_from_end("Backup", name), 2)
+        for name in names
+        if witness.history.versions("Backup", witness.platform.namespace, name)
+    }
+    print("seconds from a pod's end to the verdict:", seconds)
+    assert max(seconds.values()) < 15
+
+
 def test_the_earlier_backup_restores_and_no_secret_shows(started: Slow) -> None:
     witness, platform = started.witness, started.witness.platform
     platform.restore("back", {"backupRef": {"name": "earlier"}}, {"newClaim": {"name": "back", "size": "64Mi"}})
