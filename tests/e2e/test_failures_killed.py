@@ -29,9 +29,18 @@ def slow(witness: Witness) -> Iterator[Slow]:
     platform.objects.delete("Pod", platform.namespace, KEEPER, grace_seconds=0)
 
 
+STRUCK: dict[str, Json] = {
+    "killed": {"backoffLimit": 1},
+    "deleted": {"backoffLimit": 1},
+    "killed-for-good": {"backoffLimit": 0},
+    "replaced": {"concurrencyPolicy": "Replace"},
+}
+"""BackupJobs whose worker is struck in the middle of its upload; the next attempt would end soon."""
+
+
 @pytest.fixture(scope="module")
 def started(slow: Slow) -> Slow:
-    """Everything that needs no hand, under way."""
+    """Everything under way at once, and what is killed, deleted or replaced already so."""
     platform = slow.witness.platform
     platform.apply(
         slow.job("timeout", timeout="20s", backoffLimit=0),
@@ -43,6 +52,18 @@ def started(slow: Slow) -> Slow:
         platform.backup(name, f"{name}-now")
     platform.wait_condition("BackupJob", "no-image", "Ready", deadline=30)
     platform.create(_of_cron_job(platform.get("CronJob", "no-image"), "no-image-now"))
+    for name, spec in STRUCK.items():
+        platform.apply(slow.job(name, **spec))
+        platform.backup(name, f"{name}-now")
+    for name in STRUCK:
+        pod = slow.uploading(f"{name}-now")
+        slow.shorten(name)
+        if name.startswith("killed"):
+            slow.kill(f"{name}-now")
+        elif name == "deleted":
+            platform.objects.delete("Pod", platform.namespace, pod["metadata"]["name"], grace_seconds=0)
+        else:
+            platform.backup(name, f"{name}-next")
     return slow
 
 
@@ -59,39 +80,29 @@ def _of_cron_job(cron_job: Json, name: str) -> Json:
 
 
 def test_a_worker_killed_in_the_middle_of_its_upload_is_told_at_once_and_tried_again(started: Slow) -> None:
-    witness, platform = started.witness, started.witness.platform
-    platform.apply(started.job("killed", backoffLimit=1))
-    platform.backup("killed", "killed-now")
-    pod = started.uploading("killed-now")
-    started.shorten("killed")
-    started.kill("killed-now")
-    says = (f"the worker in pod {pod['metadata']['name']} was killed", "the Job may try again")
-    waiting = witness.waits("Backup", "killed-now", "Killed", *says, deadline=10)
+    witness = started.witness
+    waiting = witness.waits("Backup", "killed-now", "Killed", "the worker in pod killed-now-", "was killed", "the Job may try again")
     assert waiting["status"]["failure"]["exitCode"] == 137
     body = witness.completed("Backup", "killed-now")
     assert body["status"]["attempts"] == 2
     assert "failure" not in body["status"]
-    assert "Failed" not in phases(witness.history.versions("Backup", platform.namespace, "killed-now"))
+    assert "Failed" not in phases(witness.history.versions("Backup", witness.platform.namespace, "killed-now"))
 
 
 def test_a_worker_killed_for_good_is_a_failure_with_that_reason(started: Slow) -> None:
-    witness, platform = started.witness, started.witness.platform
-    platform.apply(started.job("killed-for-good", backoffLimit=0))
-    platform.backup("killed-for-good", "for-good")
-    started.kill("for-good")
-    ended = witness.failed("Backup", "for-good", "Killed", "was killed (SIGKILL) before it could report", deadline=15)
+    ended = started.witness.failed("Backup", "killed-for-good-now", "Killed", "was killed (SIGKILL) before it could report")
     assert ended["status"]["failure"]["exitCode"] == 137
+    assert ended["status"]["attempts"] == 1
 
 
 def test_a_pod_deleted_by_force_is_followed_by_another_attempt(started: Slow) -> None:
-    witness, platform = started.witness, started.witness.platform
-    platform.apply(started.job("deleted", backoffLimit=1))
-    platform.backup("deleted", "deleted-now")
-    pod = started.uploading("deleted-now")
-    started.shorten("deleted")
-    platform.objects.delete("Pod", platform.namespace, pod["metadata"]["name"], grace_seconds=0)
-    body = witness.completed("Backup", "deleted-now")
-    assert body["status"]["attempts"] == 2
+    assert started.witness.completed("Backup", "deleted-now")["status"]["attempts"] == 2
+
+
+def test_a_replaced_run_says_for_which(started: Slow) -> None:
+    witness = started.witness
+    witness.failed("Backup", "replaced-now", "Replaced", "to make room for replaced-next", "concurrencyPolicy: Replace")
+    witness.completed("Backup", "replaced-next")
 
 
 def test_too_little_memory_is_named_and_what_to_raise(started: Slow) -> None:
@@ -151,18 +162,6 @@ def test_where_it_is_allowed_they_run_side_by_side(started: Slow) -> None:
     assert not [told for name in names for told in witness.path("Backup", name) if "AnotherRunActive" in told]
 
 
-def test_a_replaced_run_says_that_it_was_replaced(started: Slow) -> None:
-    witness, platform = started.witness, started.witness.platform
-    platform.apply(started.job("replaced", concurrencyPolicy="Replace"))
-    platform.backup("replaced", "replaced-one")
-    started.uploading("replaced-one")
-    started.shorten("replaced")
-    platform.backup("replaced", "replaced-two")
-    ended = witness.failed("Backup", "replaced-one", "Replaced", "replaced-two", "concurrencyPolicy: Replace", deadline=60)
-    assert ended["status"]["phase"] == "Failed"
-    witness.completed("Backup", "replaced-two")
-
-
 def test_an_operator_killed_in_the_middle_of_a_run_takes_it_up_again(started: Slow) -> None:
     witness, platform = started.witness, started.witness.platform
     started.folder("survivor", size=3 << 30)
@@ -193,12 +192,8 @@ def test_the_verdict_follows_the_end_of_the_last_pod_within_seconds(started: Slo
     """Of success at once; of a failure when the Job controller, too, sees that nothing will follow."""
     witness = started.witness
     witness.failed("Backup", "timeout-now", "DeadlineExceeded", deadline=90)
-    names = ("earlier", "killed-now", "first", "left", "for-good", "out-of-memory-now", "timeout-now")
-    seconds = {
-        name: round(witness.seconds_from_end("Backup", name), 2)
-        for name in names
-        if witness.history.versions("Backup", witness.platform.namespace, name)
-    }
+    names = ("earlier", "killed-now", "first", "left", "killed-for-good-now", "out-of-memory-now", "timeout-now")
+    seconds = {name: round(witness.seconds_from_end("Backup", name), 2) for name in names}
     print("seconds from a pod's end to the verdict:", seconds)
     assert max(seconds.values()) < 15
 
