@@ -31,13 +31,16 @@ CASES: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "no-key-at-all": ("InvalidSpec", 64, ("AGE-SECRET-KEY-1",)),
     "passphrase-changed": ("WrongKey", 77, ("keys/", "passphrase")),
 }
-"""What was done: reason, exit code, what the message must say. Each has a backup and a target of its own."""
+"""What was done: reason, exit code, what the message must say. Each has a target of its own."""
 GOOD = "untouched"
+KEYS = {"stranger": "stranger", "no-identity": "nobody", "no-key-at-all": "junk"}
+"""Restores of the good backup with an identity that a person brought: the key in the Secret."""
+BACKUPS = (*(name for name in CASES if name not in KEYS), GOOD)
 
 
 @pytest.fixture(scope="module")
 def restores(witness: Witness) -> Iterator[Witness]:
-    """One backup for each case; then the store is tampered with, and all are restored at once, into folders of files that must stay."""
+    """Backups, one to tamper with for each case; then the store is tampered with, and all are restored at once, into folders of files that must stay."""
     platform = witness.platform
     volumes.filled(platform, "data", FILL)
     passphrase = {"secretRef": {"name": "own-passphrase", "key": "passphrase"}}
@@ -49,10 +52,10 @@ def restores(witness: Witness) -> Iterator[Witness]:
         platform.backup_job("own", "data", "own"),
     )
     platform.wait_condition("BackupStorage", "own", "Ready")
-    for name in (*CASES, GOOD):
+    for name in BACKUPS:
         platform.backup("own" if name == "passphrase-changed" else "all", name)
     _targets(platform)
-    for name in (*CASES, GOOD):
+    for name in BACKUPS:
         platform.completed("Backup", name)
     _tamper(platform)
     for name in (*CASES, GOOD):
@@ -73,9 +76,9 @@ def _targets(platform: Platform) -> None:
 
 
 def _restore(platform: Platform, name: str) -> None:
-    keys = {"stranger": "stranger", "no-identity": "nobody", "no-key-at-all": "junk"}
-    brought = {"identitySecretRef": {"name": "identities", "key": keys[name]}} if name in keys else {}
-    platform.restore(name, {"backupRef": {"name": name}}, {"claimName": f"to-{name}", "allowInUse": True}, **brought)
+    brought = {"identitySecretRef": {"name": "identities", "key": KEYS[name]}} if name in KEYS else {}
+    source = {"backupRef": {"name": GOOD if name in KEYS else name}}
+    platform.restore(name, source, {"claimName": f"to-{name}", "allowInUse": True}, **brought)
 
 
 class _Files:
@@ -100,7 +103,7 @@ class _Files:
 def _tamper(platform: Platform) -> None:
     """With the credentials of the store, which a thief may have."""
     archive, index, manifest = "full.tar.zst.age", "index", "manifest.json"
-    files = {name: _Files(platform, name) for name in (*CASES, GOOD) if name != "passphrase-changed"}
+    files = {name: _Files(platform, name) for name in BACKUPS if name != "passphrase-changed"}
     files["flipped"].write(archive, _flipped(files["flipped"].read(archive)))
     files["swapped"].write(archive, files[GOOD].read(archive))
     files["shortened"].write(archive, files["shortened"].read(archive)[:-100])

@@ -135,6 +135,14 @@ class Worker:
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
+    def struck(self, moment: Callable[[], bool]) -> bool:
+        """Kill it with -9 at that moment, if it has not ended before; whether it was caught before it could report."""
+        deadline = time.monotonic() + PATIENCE
+        while not moment() and self.process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        self.kill()
+        return not self._report.exists() or not self._report.read_text()
+
     def until(self, done: Callable[[], bool], what: str) -> None:
         """Return when `done` is true; fail if the worker ends before."""
         deadline = time.monotonic() + PATIENCE
@@ -179,7 +187,7 @@ def _environment() -> dict[str, str]:
         "PYTHONPATH": str(ROOT / "operator"),
         "PYTHONPYCACHEPREFIX": os.environ.get("PYTHONPYCACHEPREFIX", "/tmp/iot-backup-operator-pycache"),
         "PYTHONWARNINGS": "error",
-        "MALLOC_ARENA_MAX": "2",
+        "MALLOC_ARENA_MAX": "1",
         vocabulary.ENV_JOB_NAME: JOB,
         vocabulary.ENV_JOB_UID: JOB_UID,
     }
