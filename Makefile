@@ -10,7 +10,7 @@ VENV := $(CACHE)/venv-$(shell { cat requirements/test.txt; $(PYTHON) --version; 
 PY := $(VENV)/bin/python
 export IOT_BACKUP_CACHE := $(CACHE)
 export PYTHONPATH := operator
-export PYTHONDONTWRITEBYTECODE := 1
+export PYTHONPYCACHEPREFIX := $(CACHE)/bytecode
 export COVERAGE_FILE := $(CACHE)/coverage-$(shell pwd | sha256sum | cut -c1-8)
 export RUFF_CACHE_DIR := $(CACHE)/ruff
 export MYPY_CACHE_DIR := $(CACHE)/mypy
@@ -54,8 +54,9 @@ imports: $(VENV)/.ready ## the layers of docs/architecture.md
 .PHONY: unit
 unit: $(VENV)/.ready packages ## pure layers (with their coverage gate), handlers on an in-memory API server
 	@echo "== unit and handler tests"
-	@$(VENV)/bin/coverage run -m pytest -p no:cacheprovider -q tests/unit tests/handlers
+	@$(VENV)/bin/coverage run -m pytest -p no:cacheprovider -q tests/unit
 	@$(VENV)/bin/coverage report
+	@$(PYTEST) -q tests/handlers
 
 .PHONY: pipeline
 pipeline: $(VENV)/.ready packages ## real bytes: archives, stores (a real MinIO), faults

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 KEY = "chains/daily/20250102t030405z-0123456789abcdef.manifest.json"
 SIZE = 3 * PART + 17
-QUICK = Timing(connect=1, control=0.6, transfer=3, idle=0.6, retry=1, first_wait=0.02, longest_wait=0.1)
+QUICK = Timing(greeting=0.6, connect=1, control=0.6, transfer=3, idle=0.6, retry=1, first_wait=0.02, longest_wait=0.1)
 """As in earnest, but a stall is over soon."""
 PERSISTENT = replace(QUICK, retry=20, transfer=10)
 """For what the second or third attempt must mend, also on a busy machine."""
