@@ -20,7 +20,7 @@ from tests.e2e.waiting import wait_for
 JOB = "sensor"
 HEALTH_PORT, METRICS_PORT = 8080, 9090
 QUIET_RUNS = 2
-LONG_GIB = 3
+LONG_GIB = 2
 
 
 @pytest.fixture(scope="module")
