@@ -48,6 +48,16 @@ def strict(platform: Platform, key: tuple[str, str]) -> Json:
     return platform.completed("Backup", platform.backup("strict", "strict-1"))
 
 
+@pytest.fixture(scope="module")
+def plain(platform: Platform) -> Json:
+    """A Backup into a storage without encryption."""
+    platform.apply(platform.storage("plain", prefix=f"{platform.prefix}/plain", encryption={"algorithm": "None"}))
+    platform.wait_condition("BackupStorage", "plain", "Ready")
+    platform.apply(platform.backup_job("plain", "sensor", storage="plain"))
+    platform.wait_condition("BackupJob", "plain", "Ready")
+    return platform.completed("Backup", platform.backup("plain", "plain-1"))
+
+
 def test_with_recipients_only_no_private_key_is_in_the_cluster(platform: Platform, strict: Json) -> None:
     """The repository's identity is sealed to people; backups need its public half."""
     assert [k.rpartition(".")[2] for k in platform.keys("keys/")] == ["recipients"]
@@ -87,22 +97,17 @@ def test_a_person_opens_a_strict_archive_with_age_alone(platform: Platform, stri
     assert (tmp_path / "tree" / "config" / "broker.conf").read_text() == "listener 1883\n"
 
 
-def test_without_encryption_zstd_and_tar_are_enough(platform: Platform, tmp_path: Path) -> None:
-    platform.apply(platform.storage("plain", prefix=f"{platform.prefix}/plain", encryption={"algorithm": "None"}))
-    body = platform.wait_condition("BackupStorage", "plain", "Ready")
-    assert "recipient" not in body["status"]
-    platform.apply(platform.backup_job("plain", "sensor", storage="plain"))
-    platform.wait_condition("BackupJob", "plain", "Ready")
-    run = platform.completed("Backup", platform.backup("plain", "plain-1"))
+def test_without_encryption_zstd_and_tar_are_enough(platform: Platform, plain: Json, tmp_path: Path) -> None:
+    assert "recipient" not in platform.get("BackupStorage", "plain")["status"]
     (archive,) = [o.key for o in platform.bucket.objects.filter(Prefix=f"{platform.prefix}/plain/") if o.key.endswith(".tar.zst")]
-    assert run["status"]["archive"] in archive
+    assert plain["status"]["archive"] in archive
     platform.bucket.download_file(archive, str(tmp_path / "archive"))
     command = f"set -o pipefail; zstd -dc '{tmp_path}/archive' | tar x -p -C '{tmp_path}' config"
     subprocess.run(["bash", "-c", command], check=True)
     assert (tmp_path / "config" / "secret.key").read_text() == "only for its owner\n"
 
 
-def test_an_unencrypted_backup_is_restored_too(platform: Platform, source: list[str]) -> None:
+def test_an_unencrypted_backup_is_restored_too(platform: Platform, plain: Json, source: list[str]) -> None:
     target = {"newClaim": {"name": "from-plain", "size": "64Mi"}}
     platform.completed("RestoreJob", platform.restore("plain", {"backupRef": {"name": "plain-1"}}, target))
     assert volumes.fingerprint(platform, "from-plain", **READER) == source

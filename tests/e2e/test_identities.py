@@ -104,10 +104,16 @@ def test_a_claim_in_use_is_not_restored_into(platform: Platform, database: Json)
     platform.delete("RestoreJob", name)
 
 
-def test_two_users_on_one_claim_are_ambiguous(platform: Platform) -> None:
+@pytest.fixture(scope="module")
+def shared(platform: Platform) -> str:
+    """A claim that two workloads use under different users."""
     platform.apply(volumes.claim("shared"))
     for uid in (1001, 1002):
         volumes.start_workload(platform, f"user-{uid}", "shared", uid=uid, fs_group=3000)
+    return "shared"
+
+
+def test_two_users_on_one_claim_are_ambiguous(platform: Platform, shared: str) -> None:
     platform.apply(platform.backup_job("shared", "shared"))
     body = platform.wait_condition("BackupJob", "shared", "Ready", "False", reason="AmbiguousIdentity")
     assert condition(body, "Stalled")["status"] == "True"
@@ -116,7 +122,7 @@ def test_two_users_on_one_claim_are_ambiguous(platform: Platform) -> None:
     assert "worker.securityContext.runAsUser" in message
 
 
-def test_the_named_field_settles_it(platform: Platform) -> None:
+def test_the_named_field_settles_it(platform: Platform, shared: str) -> None:
     """What the message says is what helps."""
     platform.apply(platform.backup_job("shared", "shared", worker={"securityContext": {"runAsUser": 1001}}, allowEmpty=True))
     platform.wait_condition("BackupJob", "shared", "Ready")
