@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 KEY = "chains/daily/20250102t030405z-0123456789abcdef.full.tar.zst"
 QUICK = Timing(greeting=0.6, connect=1, control=2, transfer=5, idle=2, retry=0.5, first_wait=0.02, longest_wait=0.1)
 
+PATIENT = Timing(greeting=20, connect=20, control=20)
+"""For a resolver that takes its time to say that there is no such host."""
+
 CALLS: dict[str, Callable[[S3Store], object]] = {
     "create": lambda store: store.create(KEY, b"x"),
     "stream": lambda store: store.create_stream(KEY, (bytes(1 << 20) for _ in range(9))),
@@ -76,13 +79,12 @@ CASES = dict(
             (
                 {"endpoint": "https://no-such-host.invalid"},
                 StorageUnavailable,
-                r"the host of https://no-such-host\.invalid cannot be found \(DNS\)|does not answer in time",
+                r"the host of https://no-such-host\.invalid cannot be found \(DNS\)",
             ),
             (
                 {"path_style": False, "endpoint": "https://no-such-host.invalid"},
                 StorageUnavailable,
-                # Where no name server can be reached, a resolver may take longer to say so than the test waits.
-                r"cannot be found.*need spec\.s3\.pathStyle: true|does not answer in time",
+                r"cannot be found.*need spec\.s3\.pathStyle: true",
             ),
         ],
         strict=True,
@@ -100,7 +102,8 @@ def test_each_call_says_what_is_wrong_and_what_to_do(
     minio: Minio, bucket: str, call: str, changes: dict[str, Any], error: type[IotBackupError], words: str
 ) -> None:
     where = replace(location(minio, bucket, credentials_from="Secret backup-s3"), **changes)
-    store = S3Store(where, timing=QUICK)
+    timing = PATIENT if where.endpoint and where.endpoint.endswith(".invalid") else QUICK
+    store = S3Store(where, timing=timing)
     with pytest.raises(error, match=words) as caught:
         CALLS[call](store)
     assert type(caught.value) is error
