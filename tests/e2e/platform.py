@@ -62,10 +62,10 @@ class Platform:
         wait_for(lambda: self.objects.get(kind, self.namespace, name) is None, deadline, what=f"{kind} {name} is gone")
 
     def events(self, name: str, kind: str | None = None) -> list[Json]:
-        """Events about the object of that name, oldest first."""
+        """Events about the object of that name, in the order they were told: their timestamps have whole seconds only."""
         found = [e for e in self.list("Event") if e["involvedObject"]["name"] == name]
         return sorted(
-            (e for e in found if kind in (None, e["involvedObject"]["kind"])), key=lambda e: str(e["metadata"]["creationTimestamp"])
+            (e for e in found if kind in (None, e["involvedObject"]["kind"])), key=lambda e: int(e["metadata"]["resourceVersion"])
         )
 
     # Conditions
