@@ -2,7 +2,9 @@
 
     IotBackupError
     |-- InvalidSpec            64  the request itself is wrong; nothing was touched
+    |   `-- NothingMatches     64  a selective restore found no path
     |-- CorruptData            65  stored bytes are not what was signed
+    |   `-- ChainBroken        65  a backup that this one builds on is missing or does not count
     |-- SourceUnavailable      66  what shall be backed up, or written to, is not there or cannot be used
     |   `-- EmptySource        66  there is nothing to back up
     |-- StorageUnavailable     69  the store does not answer, or not clearly; retried
@@ -18,6 +20,7 @@
     |-- WrongKey               77  the key given does not open this repository
     |-- KeyMissing             77  no key is set up, and none was asked to be left out
     |-- Untrusted              77  the repository, or who wrote to it, is not the one we were told to trust
+    |   `-- RolledBack         77  the store shows less than somebody remembers
     `-- Cancelled             143  somebody asked the run to stop
 
 A class knows its exit code (sysexits.h where one fits) and whether the same try later may go better. `reason` is the
@@ -52,10 +55,18 @@ class InvalidSpec(IotBackupError):
     exit_code = 64
 
 
+class NothingMatches(InvalidSpec):
+    """No path of the backup matches what a selective restore asked for."""
+
+
 class CorruptData(IotBackupError):
     """Stored bytes are not the bytes that were signed."""
 
     exit_code = 65
+
+
+class ChainBroken(CorruptData):
+    """A backup that the wanted one builds on is missing, or does not count."""
 
 
 class SourceUnavailable(IotBackupError):
@@ -138,6 +149,10 @@ class Untrusted(IotBackupError):
     """The repository, or who wrote to it, is not the one this run was told to trust."""
 
     exit_code = 77
+
+
+class RolledBack(Untrusted):
+    """The store shows an older state than somebody remembers."""
 
 
 class Cancelled(IotBackupError):

@@ -44,6 +44,7 @@ def back_up(source: Path, *, cipher: str = "Age", level: int | None = 1, files: 
             root,
             Destination(sealer(recipient), collecting(archive)),
             Destination(sealer(recipient), collecting(index)),
+            archives=["0123456789abcdef"],
             level=level,
             stop=threading.Event(),
             files=files,

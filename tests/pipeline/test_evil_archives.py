@@ -26,7 +26,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 def row(path: bytes, kind: str = FILE, **changes: object) -> Row:
     size, sha256 = (len(CONTENT), SHA256) if kind == FILE else (0, "")
-    base = Row(path, kind, size, 10**18, 10**18, 1, 0o755 if kind == FOLDER else 0o644, os.geteuid(), os.getegid(), 0, sha256)
+    base = Row(path, kind, size, 10**18, 10**18, 1, 0o755 if kind == FOLDER else 0o644, os.geteuid(), os.getegid(), 0, 0, sha256)
     return base._replace(**changes)  # type: ignore[arg-type]
 
 
@@ -35,14 +35,14 @@ ROOT = row(index.ROOT, FOLDER)
 
 def build(rows: list[Row], *, told: Callable[[Row], Row] = lambda row: row, end: bytes = tar.END) -> tuple[bytes, bytes]:
     """Archive and index of these rows; `told` is what the index says of each."""
-    stream, lines = bytearray(), [index.first_line()]
+    stream, lines = bytearray(), [index.first_line(["0123456789abcdef"])]
     for given in rows:
         lines.append(index.member_line(told(given)._replace(offset=len(stream))))
         stream += tar.header(given)
         if given.kind == FILE:
             stream += CONTENT + bytes(tar.padding(len(CONTENT)))
     stream += end
-    lines += index.last_lines([(len(stream), len(stream))], members=len(rows), notes=0, tar_size=len(stream))
+    lines.append(index.last_line(members=len(rows), notes=0, tar_size=len(stream)))
     return bytes(stream), b"".join(lines)
 
 

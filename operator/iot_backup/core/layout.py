@@ -19,7 +19,7 @@ ANNOUNCE = "announce/"
 CHAINS = "chains/"
 DOOMED = "doomed/"
 
-ARCHIVE_SUFFIX = {"Age": "tar.zst.age", "None": "tar.zst"}
+ARCHIVE_SUFFIX = {"Age": "tar.zst.age", "AES256": "tar.zst.aes256", "None": "tar.zst"}
 """By cipher."""
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -68,6 +68,10 @@ class Member:
     @property
     def index(self) -> str:
         return f"{self.stem}.index"
+
+    @property
+    def state(self) -> str:
+        return f"{self.stem}.state"
 
     @property
     def manifest(self) -> str:

@@ -15,11 +15,14 @@ from pydantic.alias_generators import to_camel
 
 from iot_backup.core import signed
 from iot_backup.core.layout import Member
-from iot_backup.core.spec import Hex, Name
+from iot_backup.core.spec import BackupType, Cipher, Globs, Hex, Name
 from iot_backup.errors import CorruptData
 
 MAX_BYTES = 65536
 """Of the file."""
+
+WITHOUT_PARENT = frozenset({"Full", "Configuration"})
+"""Types that stand alone; the others build on a parent."""
 
 Id = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 """Of a member or a writer's key: 16 hex digits."""
@@ -86,6 +89,9 @@ class Source(_Part):
     path: Text = ""
     job: Text = ""
     schedule: Text | None = None
+    include: Globs = ()
+    exclude: Globs = ()
+    one_file_system: bool = False
 
 
 class Manifest(_Part):
@@ -98,7 +104,7 @@ class Manifest(_Part):
     namespace: Name
     chain: Name
     id: Id
-    type: Literal["Full", "Incremental", "Differential"]
+    type: BackupType
     seq: Annotated[int, Field(ge=1, lt=1 << 63)]
     """One more than the highest its writer saw in the chain: order follows it, not the clock."""
     parent: Parent | None = None
@@ -112,7 +118,7 @@ class Manifest(_Part):
     writer: Id
     generation: Annotated[int, Field(ge=1)] = 1
     """Of the repository's identity."""
-    cipher: Literal["Age", "None"]
+    cipher: Cipher
     recipient: Text | None
     """What archive and index are sealed to (age1...)."""
     compression: Compression
@@ -120,7 +126,7 @@ class Manifest(_Part):
     index: StoredObject
     """The list of files: names, sizes, hashes; sealed like the archive."""
     state: StoredObject | None = None
-    """What an incremental backup compares with."""
+    """What the next backup of the chain compares with: sealed by its writer."""
     version_id: Text | None = None
     """The archive's, on a versioned store."""
     counts: Counts
@@ -138,8 +144,8 @@ class Manifest(_Part):
     def _agrees_with_itself(self) -> Self:
         if (self.cipher == "None") != (self.recipient is None):
             raise ValueError("cipher and recipient contradict each other")
-        if (self.type == "Full") != (self.parent is None):
-            raise ValueError("a Full has no parent, every other type has one")
+        if (self.type in WITHOUT_PARENT) != (self.parent is None):
+            raise ValueError("Full and Configuration have no parent, every other type has one")
         return self
 
     @property

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from iot_backup.core.spec import Hex, Name, Wire
+from iot_backup.core.spec import BackupType, Hex, Name, Wire
 
 MAX_BYTES = 3500
 """Of the encoded report: the kubelet cuts a container's message at 4096 and a pod's messages at 12 KiB."""
@@ -43,7 +43,8 @@ class BackupResult(Wire):
     archive: Name
     """Its id."""
     chain: Name
-    type: Literal["Full"]
+    type: BackupType
+    """What it became: an Incremental without a base is a Full."""
     seq: int
     parent: Name | None = None
     start_time: datetime
@@ -76,11 +77,45 @@ class RestoreResult(Wire):
 
     archive: Name
     chain: Name
-    type: Literal["Full"]
+    type: Literal["Full", "Selective"]
     snapshot_time: datetime
     files: int = Field(ge=0)
     bytes: int = Field(ge=0)
+    kept: int = Field(default=0, ge=0)
+    """Paths that onConflict left as they were."""
+    deleted: int = Field(default=0, ge=0)
+    """Paths that Mirror removed."""
     checksum: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+class PlanResult(Wire):
+    """What a restore would do. Nothing was written."""
+
+    archive: Name
+    chain: Name
+    snapshot_time: datetime
+    members: int = Field(ge=1)
+    """Backups of the chain whose archives are needed."""
+    files: int = Field(ge=0)
+    """Regular files and hard links that would be restored."""
+    bytes: int = Field(ge=0)
+    add: int = Field(ge=0)
+    """Paths that are not in the target."""
+    change: int = Field(ge=0)
+    """Paths whose content, kind or attributes differ."""
+    same: int = Field(ge=0)
+    keep: int = Field(default=0, ge=0)
+    """Paths that onConflict would leave as they are."""
+    delete: int = Field(default=0, ge=0)
+    """Paths that Mirror would remove."""
+    read_bytes: int = Field(ge=0)
+    """To be read from the store."""
+    space_needed: int = Field(ge=0)
+    space_free: int = Field(ge=0)
+    missing: Annotated[tuple[Short, ...], Field(max_length=8)] = ()
+    """Members of the chain that are gone or damaged; then no restore is possible."""
+    seconds: int = Field(ge=0)
+    """An estimate, from the speed at which the index was read."""
 
 
 class Capabilities(Wire):
@@ -120,6 +155,7 @@ class Report(Wire):
     warnings: Annotated[tuple[Warn, ...], Field(max_length=8)] = ()
     backup: BackupResult | None = None
     restore: RestoreResult | None = None
+    plan: PlanResult | None = None
     probe: ProbeResult | None = None
 
 

@@ -21,6 +21,13 @@ Name = Annotated[str, Field(pattern=NAME, max_length=63)]
 Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+Cipher = Literal["Age", "AES256", "None"]
+BackupType = Literal["Full", "Incremental", "Differential", "Configuration"]
+Glob = Annotated[str, Field(min_length=1, max_length=1024)]
+"""One line of gitignore syntax, matched against paths below the backed-up folder."""
+Globs = Annotated[tuple[Glob, ...], Field(max_length=64)]
+
+
 class Wire(BaseModel):
     """A frozen piece of the wire format: camelCase in JSON, unknown fields refused."""
 
@@ -67,9 +74,16 @@ StoreTarget = Annotated[S3Target | VolumeTarget, Field(discriminator="type")]
 class Encryption(Wire):
     """How archives are sealed. `passphrase` is mounted only where the identity is made or opened: probe and restore."""
 
-    algorithm: Literal["Age", "None"] = "Age"
+    algorithm: Cipher = "Age"
     passphrase: SecretSource | None = None
     recipients: tuple[str, ...] = ()
+
+
+class Floor(Wire):
+    """The newest backup of a chain that somebody remembers: a store that shows only older ones hides something."""
+
+    seq: int = Field(ge=1)
+    manifest_sha256: Hex
 
 
 class Trust(Wire):
@@ -104,16 +118,31 @@ class BackupOrder(Wire):
     """Name of the BackupJob, for manifest and messages."""
     schedule: str | None = None
     """Name of the schedule of several that started this run."""
-    type: Literal["Full"] = "Full"
+    type: BackupType = "Full"
+    """Incremental builds on the newest member of the chain, Differential on its newest Full; without one they are a Full, and say so."""
     claim: str
     """Name of the source's PersistentVolumeClaim, for manifest and messages."""
     path: str = ""
     """Folder inside the claim."""
+    include: Globs = ()
+    """If given, only what one of these matches is backed up, with the folders above it."""
+    exclude: Globs = ()
+    """What one of these matches is left out, with all that is in it; `!` brings back what an earlier line left out."""
+    one_file_system: bool = False
+    """Mount points are stored as empty folders."""
+    max_chain_length: int = Field(default=30, ge=1, le=100)
+    """Members of a chain, its Full included; the run that would exceed it is a Full."""
+    floor: Floor | None = None
     compression: Literal["Zstd", "None"] = "Zstd"
     level: int = Field(default=1, ge=1, le=19)
     allow_empty: bool = False
     timeout_seconds: int = Field(default=86400, ge=1)
     """A run refuses to commit after this many seconds."""
+
+
+OnConflict = Literal["Overwrite", "KeepNewer", "SkipExisting", "Mirror"]
+"""What becomes of a path that is in the target already: replaced; kept where its mtime is newer; kept. What is not in the backup
+stays, but with Mirror."""
 
 
 class RestoreOrder(Wire):
@@ -131,7 +160,17 @@ class RestoreOrder(Wire):
     identity: SecretSource | None = None
     """An age identity (AGE-SECRET-KEY-1...) that a person brought for this restore; else the passphrase opens one."""
     verify: bool = True
-    """Signatures and ciphertext are checked whole before the first byte is written."""
+    """Signatures and ciphertext of all that is needed are checked whole before the first byte is written."""
+    type: Literal["Full", "Selective"] = "Full"
+    include: Globs = ()
+    """Selective: what to bring back; nothing that matches is an error."""
+    exclude: Globs = ()
+    on_conflict: OnConflict = "Overwrite"
+    mode: Literal["Restore", "Plan"] = "Restore"
+    """Plan: say what a restore would do, and write nothing."""
+    devices: bool = False
+    """Make device nodes, too; only root may."""
+    floor: Floor | None = None
 
 
 class ProbeOrder(Wire):

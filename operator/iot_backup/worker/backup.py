@@ -81,7 +81,7 @@ def _packed(order: spec.BackupOrder, repository: Repository, run: Run, root: int
     hint = expected_size(root, compressed=level is not None, check=cancel.check) if counted else 0
     archive = Destination(repository.sealer(), _sink(repository.store, run.archive_key, hint))
     index = Destination(repository.sealer(), _sink(repository.store, run.index_key, 0))
-    packed = pack(root, archive, index, level=level, stop=cancel.requested)
+    packed = pack(root, archive, index, archives=[run.member.id], level=level, stop=cancel.requested)
     if packed.counts.files + packed.counts.hard_links == 0 and not order.allow_empty:
         unreadable = packed.notes[UNREADABLE]
         if unreadable.count:

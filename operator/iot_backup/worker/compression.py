@@ -7,7 +7,10 @@ several threads. Stock `zstd -d` reads the frames as one stream.
 from __future__ import annotations
 
 import io
+import struct
+import sys
 import threading
+from array import array
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import IO, Protocol, Self, cast
@@ -27,11 +30,52 @@ _MAX_WINDOW = 8 << 20
 _READ_SIZE = 512 << 10
 
 
+_SKIPPABLE = struct.Struct("<II")
+"""Magic number and size of a frame that stock zstd passes over."""
+_FOOTER = struct.Struct("<IBI")
+"""Number of frames, descriptor (0: no checksums), magic number: the end of a seekable archive."""
+FOOTER_SIZE = _FOOTER.size
+_SKIPPABLE_MAGIC = 0x184D2A5E
+_SEEKABLE_MAGIC = 0x8F92EAB1
+
+
 class PlainSource(Protocol):
     """What decompression pulls from."""
 
     def read(self, size: int = -1, /) -> bytes: ...
     def readinto(self, buffer: bytearray | memoryview, /) -> int: ...
+
+
+def seek_table(sizes: array[int]) -> bytes:
+    """The seek table of zstd's seekable format, in a skippable frame. `sizes`: stored and plain bytes of each frame, in turn (u32)."""
+    entries = _little_endian(sizes).tobytes()
+    footer = _FOOTER.pack(len(sizes) // 2, 0, _SEEKABLE_MAGIC)
+    return _SKIPPABLE.pack(_SKIPPABLE_MAGIC, len(entries) + len(footer)) + entries + footer
+
+
+def table_size(footer: bytes) -> int:
+    """Bytes of the whole seek table, by its last FOOTER_SIZE bytes. CorruptData if they are no such footer."""
+    frames, descriptor, magic = _FOOTER.unpack(footer)
+    if magic != _SEEKABLE_MAGIC or descriptor:
+        raise CorruptData("the archive does not end with a table of its frames: it was damaged or replaced")
+    return int(_SKIPPABLE.size + 8 * frames + _FOOTER.size)
+
+
+def frame_sizes(table: bytes) -> array[int]:
+    """Stored and plain bytes of each frame, in turn, from a whole seek table. CorruptData."""
+    magic, size = _SKIPPABLE.unpack_from(table)
+    if magic != _SKIPPABLE_MAGIC or size != len(table) - _SKIPPABLE.size or table_size(table[-FOOTER_SIZE:]) != len(table):
+        raise CorruptData("the table of the archive's frames is malformed: it was damaged or replaced")
+    sizes = array("I")
+    sizes.frombytes(table[_SKIPPABLE.size : -FOOTER_SIZE])
+    return _little_endian(sizes)
+
+
+def _little_endian(sizes: array[int]) -> array[int]:
+    if sys.byteorder == "big":
+        sizes = sizes[:]
+        sizes.byteswap()
+    return sizes
 
 
 class FramePool:

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterator
 from concurrent.futures import Future
 
-from iot_backup.worker.compression import FRAME_SIZE, FramePool
+from iot_backup.worker.compression import FRAME_SIZE, FramePool, seek_table
 from iot_backup.worker.flow import Channel, Flow
 
 
@@ -16,8 +16,11 @@ class Frames:
     A writer that knows how much comes next may fill `view` from `pos` itself, if it calls `flush` when the buffer is full.
     """
 
-    def __init__(self, flow: Flow, pool: FramePool, size: int = FRAME_SIZE, buffers: int = 4) -> None:
-        """`size`: plain bytes of a frame at most; `buffers` of that size are filled, compressed or waiting at any time."""
+    def __init__(self, flow: Flow, pool: FramePool, size: int = FRAME_SIZE, buffers: int = 4, *, seekable: bool = False) -> None:
+        """`size`: plain bytes of a frame at most; `buffers` of that size are filled, compressed or waiting at any time.
+
+        `seekable`: a table of all frames follows the last one, from which a reader finds any of them.
+        """
         self._flow, self._pool = flow, pool
         self.size = size
         self._empty: Channel[bytearray] = Channel(flow)
@@ -28,7 +31,7 @@ class Frames:
         self.view = memoryview(self._buffer)
         self.pos = 0
         self._flushed = 0
-        self._sizes = array("Q")
+        self._sizes = array("I") if seekable else None
 
     @property
     def written(self) -> int:
@@ -66,9 +69,8 @@ class Frames:
             future, buffer, plain_size = item
             frame = self._flow.wait(future)
             self._empty.put(buffer)
-            self._sizes.extend((len(frame), plain_size))
+            if self._sizes is not None:
+                self._sizes.extend((len(frame), plain_size))
             yield frame
-
-    def table(self) -> Iterator[tuple[int, int]]:
-        """Stored and plain bytes of each frame taken so far."""
-        return zip(self._sizes[::2], self._sizes[1::2], strict=True)
+        if self._sizes is not None:
+            yield seek_table(self._sizes)

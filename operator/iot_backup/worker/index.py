@@ -1,10 +1,13 @@
-"""The index of one archive: JSON lines, one for each member in archive order, with everything a restore has to know.
+"""The index of one backup: JSON lines, one for each path of the tree in the order of the walk, with everything a restore has to know.
 
-    {"format":"iot-backup-index","version":1}
-    {"path":"a/b","kind":"f","size":3,"mtime_ns":...,"sha256":"...","offset":512, ...}      a member
+    {"format":"iot-backup-index","version":1,"archives":["<id>",...]}                        whose archives the rows refer to, this backup's last
+    {"path":"a/b","kind":"f","size":3,"mtime_ns":...,"archive":0,"offset":512, ...}         a path
     {"note":"unreadable","path":"c","reason":"Permission denied"}                            what a person should know of a path
-    {"frames":{"first":0,"sizes":[[1234,4194304],...]}}                                      stored and plain bytes of each frame
-    {"end":{"members":1,"notes":1,"frames":1,"tar_size":10240}}                              last: tells a cut index from a whole one
+    {"end":{"members":1,"notes":1,"tar_size":10240}}                                         last: tells a cut index from a whole one
+
+It describes the whole tree, also in an incremental backup: a restore needs one index, and of the archives what the rows point at.
+Along the rows the offsets in each archive only grow. Each row begins with what stat() gives, in one fixed form, so that an
+unchanged file is told by comparing bytes. docs/format.md is the specification.
 
 Names are bytes; in JSON they are text with Python's surrogateescape (a byte 0x80-0xff that is no UTF-8 is U+DC80-U+DCFF).
 Unknown keys of a known version are ignored by readers, so that later releases may add facts.
@@ -13,7 +16,8 @@ Unknown keys of a known version are ignored by readers, so that later releases m
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from base64 import b64encode
+from collections.abc import Sequence
 from json.encoder import encode_basestring_ascii
 from typing import Final, NamedTuple
 
@@ -25,7 +29,10 @@ FOLDER: Final = "d"
 SYMLINK: Final = "l"
 HARD_LINK: Final = "h"
 FIFO: Final = "p"
-KINDS: Final = frozenset((FILE, FOLDER, SYMLINK, HARD_LINK, FIFO))
+CHARACTER_DEVICE: Final = "c"
+BLOCK_DEVICE: Final = "b"
+DEVICES: Final = frozenset((CHARACTER_DEVICE, BLOCK_DEVICE))
+KINDS: Final = frozenset((FILE, FOLDER, SYMLINK, HARD_LINK, FIFO, *DEVICES))
 
 WHOLE: Final = ""
 CHANGED: Final = "changed"
@@ -36,21 +43,32 @@ SUPERSEDED: Final = "superseded"
 """The file changed while it was read; the next member is a second reading of it."""
 STATES: Final = frozenset((WHOLE, CHANGED, DAMAGED, SUPERSEDED))
 
-FRAMES_A_LINE: Final = 1000
-"""Keeps lines short, however large the archive is."""
+HOLE: Final = -1
+"""In place of an archive's number: zeros that are nowhere stored."""
 ROOT: Final = b"."
 """Path of the backed-up folder itself, the first member."""
 
 
+class Part(NamedTuple):
+    """A run of a file's bytes, and where it is."""
+
+    archive: int
+    """Number in `archives`, or HOLE."""
+    position: int
+    """In that archive's tar stream; 0 for a hole."""
+    length: int
+    """Bytes."""
+
+
 class Row(NamedTuple):
-    """One member of the archive."""
+    """One path of the tree."""
 
     path: bytes
     """Below the root, without a leading slash; `ROOT` for the root itself."""
     kind: str
     """One of KINDS."""
     size: int
-    """Bytes of content in the archive; 0 for all but files."""
+    """Bytes of content; 0 for all but files."""
     mtime_ns: int
     ctime_ns: int
     inode: int
@@ -58,24 +76,46 @@ class Row(NamedTuple):
     """Permission bits with setuid, setgid, sticky; no type."""
     uid: int
     gid: int
+    archive: int
+    """Number in `archives` of the one that holds the member."""
     offset: int
-    """Of the member's first header in the tar stream."""
+    """Of the member's first header in that archive's tar stream."""
     sha256: str = ""
-    """Of the content in the archive, hex; files only."""
+    """Of the content, holes as zeros, hex; files only."""
     link: bytes = b""
     """A symlink's target, or the path of the member that a hard link is another name of."""
     links: int = 1
     """Names the file had in its file system; hard links may refer to it only where it is more than 1."""
     state: str = WHOLE
     """One of STATES; files only."""
+    head: int = 0
+    """Bytes of the member's headers where they are not those that this row makes: its attributes changed since, its content did not."""
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+    """Extended attributes by name, sorted: ACLs and capabilities are among them."""
+    device: tuple[int, int] = (0, 0)
+    """Major and minor number; devices only."""
+    parts: tuple[Part, ...] = ()
+    """The content from its beginning to its end, where it is not in one piece behind the headers: holes, and blocks of older archives."""
 
 
-def first_line() -> bytes:
-    return b'{"format":"%b","version":%d}\n' % (FORMAT.encode(), VERSION)
+_NUMBERS = '"size":%d,"mtime_ns":%d,"ctime_ns":%d,"inode":%d,"mode":%d,"uid":%d,"gid":%d,'
+
+
+def first_line(archives: Sequence[str]) -> bytes:
+    """`archives`: ids of the backups whose archives the rows refer to, in the order of the chain, this one's last."""
+    return _line({"format": FORMAT, "version": VERSION, "archives": list(archives)})
+
+
+def stat_text(path: bytes, kind: str, numbers: tuple[int, int, int, int, int, int, int]) -> str:
+    """How a row of this path begins. `numbers`: size, mtime_ns, ctime_ns, inode, mode, uid, gid.
+
+    Written by hand: it is on the path of every file, and json.dumps takes five times as long.
+    """
+    return f'{{"path":{_text(path)},"kind":"{kind}",' + _NUMBERS % numbers
 
 
 def member_line(row: Row) -> bytes:
-    """A row as its line. Written by hand: it is on the path of every file, and json.dumps takes five times as long."""
+    """A row as its line."""
     optional = ""
     if row.kind == FILE:
         optional = f',"sha256":"{row.sha256}"'
@@ -83,29 +123,26 @@ def member_line(row: Row) -> bytes:
             optional += f',"links":{row.links}'
         if row.state:
             optional += f',"state":"{row.state}"'
+        if row.head:
+            optional += f',"head":{row.head}'
+        if row.parts:
+            optional += ',"parts":' + json.dumps(row.parts, separators=(",", ":"))
     elif row.link:
         optional = f',"link":{_text(row.link)}'
-    return (
-        f'{{"path":{_text(row.path)},"kind":"{row.kind}","size":{row.size},"mtime_ns":{row.mtime_ns},"ctime_ns":{row.ctime_ns},'
-        f'"inode":{row.inode},"mode":{row.mode},"uid":{row.uid},"gid":{row.gid},"offset":{row.offset}{optional}}}\n'
-    ).encode("ascii")
+    elif row.kind in DEVICES:
+        optional = f',"device":[{row.device[0]},{row.device[1]}]'
+    if row.xattrs:
+        optional += ',"xattrs":{' + ",".join(f'{_text(name)}:"{b64encode(value).decode()}"' for name, value in row.xattrs) + "}"
+    return f'{stat_text(row.path, row.kind, row[2:9])}"archive":{row.archive},"offset":{row.offset}{optional}}}\n'.encode("ascii")
 
 
 def note_line(note: str, path: bytes, reason: str) -> bytes:
     return b'{"note":"%b","path":%b,"reason":%b}\n' % (note.encode(), _text(path).encode(), json.dumps(reason).encode())
 
 
-def last_lines(frames: Iterable[tuple[int, int]], *, members: int, notes: int, tar_size: int) -> Iterator[bytes]:
-    """The frame table, as (stored, plain) bytes of each frame in order, and the end."""
-    first, sizes = 0, []
-    for frame in frames:
-        sizes.append(frame)
-        if len(sizes) == FRAMES_A_LINE:
-            yield _line({"frames": {"first": first, "sizes": sizes}})
-            first, sizes = first + len(sizes), []
-    if sizes:
-        yield _line({"frames": {"first": first, "sizes": sizes}})
-    yield _line({"end": {"members": members, "notes": notes, "frames": first + len(sizes), "tar_size": tar_size}})
+def last_line(*, members: int, notes: int, tar_size: int) -> bytes:
+    """The end. `tar_size`: bytes of this backup's own tar stream."""
+    return _line({"end": {"members": members, "notes": notes, "tar_size": tar_size}})
 
 
 def _line(value: object) -> bytes:

@@ -60,6 +60,8 @@ class Members:
     index: Frames
     notes: Notes
     files: Files = field(default_factory=Files)
+    number: int = 0
+    """Of this backup's own archive in the index."""
     counts: Counts = field(default_factory=Counts)
     written: int = 0
     """Members, first readings of changed files included."""
@@ -109,7 +111,7 @@ class Members:
         return True
 
     def _without_content(self, found: Found, kind: str, link: bytes = b"") -> None:
-        row = _row(found.path, kind, found.stat, self.archive.written, link)
+        row = _row(found.path, kind, found.stat, (self.number, self.archive.written), link)
         self.archive.write(tar.header(row))
         self._emit(row)
 
@@ -140,7 +142,7 @@ class Members:
     def _read(self, path: bytes, descriptor: int, promised: os.stat_result, *, last: bool) -> _Reading | None:
         """Write the member as promised, without its row; None if the file changed, lay in one buffer and was taken back to be read again."""
         archive, size = self.archive, promised.st_size
-        row = _row(path, FILE, promised, archive.written)
+        row = _row(path, FILE, promised, (self.number, archive.written))
         head = tar.header(row)
         needed = len(head) + size + tar.padding(size)
         in_place = needed <= archive.size
@@ -154,7 +156,7 @@ class Members:
         if copied.trouble and in_place and not last:
             archive.pos = before
             return None
-        return _Reading(Row(*row[:10], copied.sha256, b"", row.links, copied.trouble), promised, copied.reason)
+        return _Reading(row._replace(sha256=copied.sha256, state=copied.trouble), promised, copied.reason)
 
     def _gone(self, path: bytes, error: OSError | None, first: _Reading | None) -> None:
         """The file is no longer there, or no file (`error` None). What a first reading left in the archive is then all there is of it."""
@@ -180,11 +182,12 @@ class Members:
         self.written += 1
 
 
-def _row(path: bytes, kind: str, st: os.stat_result, offset: int, link: bytes = b"") -> Row:
+def _row(path: bytes, kind: str, st: os.stat_result, place: tuple[int, int], link: bytes = b"") -> Row:
+    """`place`: archive and offset."""
     size = st.st_size if kind == FILE else 0
     mode = st.st_mode & 0o7777
     return Row(
-        path, kind, size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino, mode, st.st_uid, st.st_gid, offset, link=link, links=st.st_nlink
+        path, kind, size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino, mode, st.st_uid, st.st_gid, *place, link=link, links=st.st_nlink
     )
 
 

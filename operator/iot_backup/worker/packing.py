@@ -11,9 +11,8 @@ Memory does not grow with the source, apart from hard links whose other names ar
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from iot_backup.crypto.container import Sealer
@@ -23,7 +22,7 @@ from iot_backup.worker.compression import FramePool
 from iot_backup.worker.contents import Files
 from iot_backup.worker.flow import Flow, Stop
 from iot_backup.worker.frames import Frames
-from iot_backup.worker.index import first_line, last_lines, note_line
+from iot_backup.worker.index import first_line, last_line, note_line
 from iot_backup.worker.members import Counts, Members
 from iot_backup.worker.notes import DAMAGED, UNREADABLE, Noted, Notes
 from iot_backup.worker.sealing import SealedObject, Stored
@@ -72,21 +71,30 @@ class Packed:
         return bool(self.notes[UNREADABLE].count or self.notes[DAMAGED].count)
 
 
-def pack(source: int, archive: Destination, index: Destination, *, level: int | None, stop: Stop, files: Files | None = None) -> Packed:
+def pack(
+    source: int,
+    archive: Destination,
+    index: Destination,
+    *,
+    archives: Sequence[str],
+    level: int | None,
+    stop: Stop,
+    files: Files | None = None,
+) -> Packed:
     """Back up the folder behind the descriptor `source`, which stays the caller's.
 
-    `level`: of zstd, None = frames are left as they are. The archive's sink runs on the calling thread, the index's on one of its
+    `archives`: ids of the chain's backups whose archives the index refers to, this one's last. `level`: of zstd, None = frames are left as they are. The archive's sink runs on the calling thread, the index's on one of its
     own, both at once. Raises what a sink raised, Cancelled, and AccessDenied or SourceUnavailable for the source's root; nothing
     else of the source raises, it is in `notes`.
     """
     flow = Flow(stop)
     snapshot_time_ns = time.clock_gettime_ns(_COARSE_CLOCK)
     with FramePool(level) as pool, FramePool(_INDEX_LEVEL, threads=1) as index_pool:
-        archive_frames = Frames(flow, pool)
+        archive_frames = Frames(flow, pool, seekable=level is not None)
         index_frames = Frames(flow, index_pool, _INDEX_FRAME, _INDEX_BUFFERS)
         sealed_archive, sealed_index = SealedObject(archive_frames, archive.sealer), SealedObject(index_frames, index.sealer)
         writer = _Writer(flow, source, archive_frames, index_frames, files or Files())
-        walker = flow.run("walk", lambda: writer.run(sealed_archive.complete))
+        walker = flow.run("walk", lambda: writer.run(archives))
         indexer = flow.run("index", lambda: _store(sealed_index, index.sink))
         try:
             _store(sealed_archive, archive.sink)
@@ -118,18 +126,16 @@ class _Writer:
         self.walk = Walk(source, self.notes)
         self.members = Members(archive, index, self.notes, files)
 
-    def run(self, archive_complete: threading.Event) -> None:
-        self._index.write(first_line())
+    def run(self, archives: Sequence[str]) -> None:
+        self.members.number = len(archives) - 1
+        self._index.write(first_line(archives))
         for found in self.walk:
             self._flow.check()
             self.members.add(found)
         self._archive.write(tar.END)
         self._archive.close()
-        # The last frame's stored size is known only now.
-        self._flow.wait_for(archive_complete)
         notes = sum(noted.count for noted in self.notes.noted.values())
-        for line in last_lines(self._archive.table(), members=self.members.written, notes=notes, tar_size=self._archive.written):
-            self._index.write(line)
+        self._index.write(last_line(members=self.members.written, notes=notes, tar_size=self._archive.written))
         self._index.close()
 
 

@@ -108,7 +108,7 @@ def _pull(archive: PlainSource, pieces: Channel[memoryview], *, compressed: bool
 def _extract(rows: IndexReader, archive: ArchiveReader, extractor: Extractor, flow: Flow) -> None:
     for row in rows:
         flow.check()
-        if row.offset != archive.taken:
+        if row.offset != archive.taken or row.archive != len(rows.archives) - 1:
             raise CorruptData(f"archive and index do not agree where {row.path!r} begins: one of them was damaged or replaced")
         archive.expect(tar.header(row), row.path)
         extractor.add(row, archive)

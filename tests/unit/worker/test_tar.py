@@ -11,7 +11,7 @@ import pytest
 from iot_backup.worker import tar
 from iot_backup.worker.index import FIFO, FILE, FOLDER, HARD_LINK, ROOT, SYMLINK, Row
 
-BASE = Row(b"folder/name", FILE, 5, 1_700_000_000_999_999_999, 1, 1, 0o640, 1000, 2000, 0)
+BASE = Row(b"folder/name", FILE, 5, 1_700_000_000_999_999_999, 1, 1, 0o640, 1000, 2000, 0, 0)
 
 
 def read(header: bytes, size: int = 0) -> tarfile.TarInfo:
