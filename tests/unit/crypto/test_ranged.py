@@ -12,6 +12,7 @@ from iot_backup.crypto.identity import Identity
 from iot_backup.crypto.ranged import RangedReader
 from iot_backup.crypto.stream import CHUNK, SEALED, TAG
 from iot_backup.errors import CorruptData, KeyMissing, StorageUnavailable, WrongKey
+
 from .sealed import IDENTITY, File, sealed
 
 CIPHERS = ("Age", "AES256")
