@@ -52,6 +52,11 @@ def index(store: Store, manifest: Manifest, identity: Identity | None, verified:
     return _opened(store, manifest.member.index, manifest.index, manifest, identity, verified)
 
 
+def twice(store: Store, key: str, expected: StoredObject) -> Pull:
+    """An object that is compared whole with its manifest now, and read again as it is pulled. CorruptData, then and now."""
+    return Pull(again(_stream(store, key), verify(store, key, expected)))
+
+
 def _opened(
     store: Store, key: str, expected: StoredObject, manifest: Manifest, identity: Identity | None, verified: Blocks | None
 ) -> Opener:
