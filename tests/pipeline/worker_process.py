@@ -30,7 +30,7 @@ _AS_ROOT = "from iot_backup.cli import main; main(prog_name='backup-manager')"
 # The interpreter of the tests may lie where only root reads, so everything is imported before the rights are given up.
 _AS_SOMEBODY = f"""
 import os, iot_backup.cli, iot_backup.worker.main, iot_backup.worker.backup, iot_backup.worker.restore, iot_backup.storage.volume, iot_backup.storage.s3
-import cryptography.hazmat.backends.openssl.backend
+import _strptime, pathspec, cryptography.hazmat.backends.openssl.backend
 os.setgroups([]); os.setresgid({SOMEBODY}, {SOMEBODY}, {SOMEBODY}); os.setresuid({SOMEBODY}, {SOMEBODY}, {SOMEBODY})
 {_AS_ROOT}
 """
@@ -120,7 +120,11 @@ class Worker:
         self._report, self._log = folder / "report", folder / "log"
         self._report.touch(0o666)
         self._report.chmod(0o666)
-        code = (_IMPATIENT if how.get("impatient") else "") + str(how.get("prelude", "")) + (_AS_SOMEBODY if how.get("user") == "somebody" else _AS_ROOT)
+        code = (
+            (_IMPATIENT if how.get("impatient") else "")
+            + str(how.get("prelude", ""))
+            + (_AS_SOMEBODY if how.get("user") == "somebody" else _AS_ROOT)
+        )
         arguments = {"spec": folder / "spec.json", "spec-sha256": how.get("sha256") or spec.digest(text), "report": self._report, **paths}
         options = [part for name, value in arguments.items() for part in (f"--{name}", str(value))]
         with self._log.open("wb") as log:
