@@ -136,6 +136,15 @@ def test_what_was_stored_is_named_also_where_it_is_not_good(result: BackupResult
     assert (status["failure"] is None) is (phase == "Completed")
 
 
+@pytest.mark.parametrize("reason", ["FilesUnreadable", "FilesDamaged", "FilesIncomplete"])
+def test_a_partial_backup_says_what_is_missing(reason: str) -> None:
+    warnings = (Warn(reason="FilesSkipped", message="a socket"), Warn(reason=reason, message="1 of this: a/b"))
+    status = run_status.backed_up({}, 1, _verdict(warnings=warnings), _result(partial=True), backup_job(), job_name="j", now="now")
+    message = next(c["message"] for c in status["conditions"] if c["type"] == "Succeeded")
+    assert "; 1 of this: a/b; give the worker the right to read them" in message
+    assert "socket" not in message
+
+
 def test_restored() -> None:
     result = RestoreResult(archive="0" * 16, chain="c", type="Full", snapshot_time=AT, files=2, bytes=2048, checksum="sha256:" + "e" * 64)
     status = run_status.restored({"resolved": {"backup": "b", "storage": "s"}}, 1, _verdict(), result, job_name="j", now="now")
