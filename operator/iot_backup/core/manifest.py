@@ -164,7 +164,7 @@ def instructions(member: Member, type_: str, cipher: str, compression: str, key_
     stages = [f"age -d -i identity {name}" if cipher == "Age" else f"cat {name}"]
     if compression == "Zstd":
         stages.append("zstd -d")
-    stages.append("tar -xpf - --numeric-owner")
+    stages.append("tar -xpf - --numeric-owner --xattrs --xattrs-include='*' --acls")
     text = f"Stock tools read the archive: {' | '.join(stages)}"
     if cipher == "None":
         return text
