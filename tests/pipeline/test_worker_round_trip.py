@@ -50,7 +50,10 @@ def test_stock_tools_open_the_archive_as_its_manifest_says(volume_site: Site, tm
     (tmp_path / "keys").mkdir()
     (tmp_path / key_file).write_bytes(place.read(key_file))
     archive = name.replace(".manifest.json", ".full.tar.zst.age")
-    assert f"age -d -i identity {Path(archive).name} | zstd -d | tar -xpf - --numeric-owner --xattrs --xattrs-include='*' --acls" in written["restore"]
+    assert (
+        f"age -d -i identity {Path(archive).name} | zstd -d | tar -xpf - --numeric-owner --xattrs --xattrs-include='*' --acls"
+        in written["restore"]
+    )
     (tmp_path / Path(archive).name).write_bytes(place.read(archive))
     assert site.passphrase is not None
     (tmp_path / "identity").write_bytes(_asked(["age", "-d", str(tmp_path / key_file)], site.passphrase))
