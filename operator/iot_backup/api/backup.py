@@ -24,6 +24,7 @@ class Spec(Part):
 
     job_ref: NameRef
     type: BackupType | None = None
+    accept_newest: bool = False
     cancel: bool = False
     run: Run | None = None
 

@@ -108,6 +108,7 @@ class Newest(Part):
     chain: Annotated[str, Field(max_length=63)] | None = None
     seq: Seq | None = None
     manifest_sha256: Sha256 | None = Field(default=None, alias="manifestSha256")
+    completion_time: Time | None = None
 
 
 class BackupJobStatus(Status):
