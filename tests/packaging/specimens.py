@@ -24,7 +24,8 @@ MINIMAL: dict[str, dict[str, Any]] = {
 
 
 class _Absent:
-    pass
+    def __repr__(self) -> str:
+        return "ABSENT"
 
 
 ABSENT = _Absent()
