@@ -65,7 +65,9 @@ def ours(level: int = 1) -> Tool:
     command = 'backup-manager --config "$OUT/config.yml"'
     restore = f'{command} restore bench --target "$DEST" --identity "$OUT/identity" --yes'
     name = "ours" if level == 1 else f"ours, zstd -{level}"
-    return Tool(name, "bash", f"{command} execute bench", prepare=f"{command} execute prepare", again=f"{command} execute bench", restore=restore)
+    return Tool(
+        name, "bash", f"{command} execute bench", prepare=f"{command} execute prepare", again=f"{command} execute bench", restore=restore
+    )
 
 
 SECRETS = {

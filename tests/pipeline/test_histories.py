@@ -203,4 +203,3 @@ def test_every_backup_gives_back_the_tree_it_saw(seed: Site, history: list[tuple
             order = site.restore_order(archive, on_conflict="Mirror" if overlaid else "Overwrite")
             restore(order, site.secrets_dir, target, Cancel())
             assert facts(target) == expected
-

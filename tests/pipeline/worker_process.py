@@ -120,7 +120,11 @@ class Worker:
         self._report, self._log = folder / "report", folder / "log"
         self._report.touch(0o666)
         self._report.chmod(0o666)
-        code = (_IMPATIENT if how.get("impatient") else "") + str(how.get("prelude", "")) + (_AS_SOMEBODY if how.get("user") == "somebody" else _AS_ROOT)
+        code = (
+            (_IMPATIENT if how.get("impatient") else "")
+            + str(how.get("prelude", ""))
+            + (_AS_SOMEBODY if how.get("user") == "somebody" else _AS_ROOT)
+        )
         arguments = {"spec": folder / "spec.json", "spec-sha256": how.get("sha256") or spec.digest(text), "report": self._report, **paths}
         options = [part for name, value in arguments.items() for part in (f"--{name}", str(value))]
         with self._log.open("wb") as log:
