@@ -18,6 +18,7 @@ WRITERS = "writers/"
 ANNOUNCE = "announce/"
 CHAINS = "chains/"
 DOOMED = "doomed/"
+GENERATIONS = "generations/"
 
 ARCHIVE_SUFFIX = {"Age": "tar.zst.age", "AES256": "tar.zst.aes256", "None": "tar.zst"}
 """By cipher."""
@@ -133,3 +134,8 @@ def applicant_id(key: str) -> str | None:
     """Key id of a listed application; None if the key is another one."""
     id_ = key.removeprefix(WRITERS).removesuffix(_WANTED)
     return id_ if _ID.fullmatch(id_) and applicant(id_) == key else None
+
+
+def generation(number: int) -> str:
+    """A later identity of the repository; the first is in repo.json."""
+    return f"{GENERATIONS}{number}"
