@@ -15,6 +15,8 @@ from iot_backup.repository.records import RepositoryRecord, WriterRecord
 from iot_backup.repository.writing import found, settled
 from iot_backup.storage.store import Store
 
+_UNLISTED = [2, 3, 4, 5]
+"""Asked for by name where a listing shows none and there must be one: it may be old."""
 _TRIES = 16
 """Later editions of one admission that are looked at, newest first: anyone with credentials can add some."""
 
@@ -195,7 +197,10 @@ def _editions(store: Store, id_: str) -> list[int]:
 
 def _told_anew(store: Store, repository: RepositoryRecord, namespace: str, id_: str) -> WriterRecord | None:
     """The newest later edition that holds. Rubbish is passed over, and what was told under another root."""
-    for edition in sorted(_editions(store, id_), reverse=True)[:_TRIES]:
+    editions = _editions(store, id_)
+    if not editions and repository.generation > 1:
+        editions = _UNLISTED
+    for edition in sorted(editions, reverse=True)[:_TRIES]:
         data = found(store, layout.writer(id_, edition))
         with suppress(Untrusted, CorruptData):
             if data is not None and repository.root is not None:

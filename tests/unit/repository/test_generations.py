@@ -19,6 +19,7 @@ from iot_backup.repository import access, generations, opening, writers
 from iot_backup.repository.access import Renewed
 from iot_backup.repository.records import GenerationRecord
 from iot_backup.repository.writers import Keys
+from iot_backup.storage.memory import MemoryStore
 
 from .faults import KINDS, FaultyStore, Killed
 from .world import NOW, PERSON, World, backed_up, pin, restored
@@ -225,6 +226,18 @@ def test_a_newcomer_to_a_renewed_repository_is_admitted_by_its_probe_and_by_a_pe
     assert identity is not None
     access.admit(place.world.store, record, place.world.namespace, identity, asker.writer.id, NOW)
     assert writers.admitted(place.world.store, record, place.world.namespace, asker.writer.id) is not None
+
+
+def test_an_admission_that_a_listing_hides_is_found_by_name() -> None:
+    class Blind(MemoryStore):
+        def list(self, prefix: str):  # type: ignore[no-untyped-def]
+            return iter(())
+
+    place = Place()
+    trust = told(place.renew())
+    blind = Blind(lambda: NOW)
+    blind.objects = place.world.store.objects
+    assert place.told().opened(trust, blind).writer_admitted
 
 
 def test_only_the_newest_generation_is_followed_by_another() -> None:
