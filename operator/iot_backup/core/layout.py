@@ -29,6 +29,8 @@ _MANIFEST = re.compile(r"chains/(?P<chain>[^/]+)/(?P<stamp>\d{8}t\d{6}z)-(?P<id>
 _KEY_FILE = re.compile(r"keys/(?P<digest>[0-9a-f]{16})-(?P<serial>[1-9][0-9]{0,5})\.(?P<way>scrypt|recipients)")
 _WRITER = re.compile(r"writers/(?P<id>[0-9a-f]{16})(?:\.(?P<edition>[2-9]|[1-9][0-9]{1,5}))?")
 _WANTED = ".wanted"
+LAST = 999_999
+"""The highest serial of a key file and edition of an admission that counts."""
 
 
 def checked(name: str, what: str) -> str:

@@ -64,11 +64,13 @@ def add(store: Store, record: RepositoryRecord, namespace: str, identity: Identi
         raise InvalidSpec(f"the repository has {MOST[way]} key files of the kind .{way}, and more are not looked at: remove one first")
     plain = keyfiles.content(identity, record.repository_id, namespace)
     first = max((file.serial for file in present), default=0) + 1
-    for serial in range(first, first + _ATTEMPTS):
+    for serial in range(first, min(first + _ATTEMPTS, layout.LAST + 1)):
         file = keyfiles.named(record, serial, way)
         if keyfiles.put(store, file, plain, opener):
             return file
-    raise StorageUnavailable(f"no name for a key file was free: others add some at the same time. Nothing was added; look at {layout.KEYS}")
+    raise StorageUnavailable(
+        f"no name for a key file was free: others add some at the same time, or hold the last one. Nothing was added; look at {layout.KEYS}"
+    )
 
 
 def remove(store: Store, record: RepositoryRecord, namespace: str, wanted: KeyFile, remaining: Passphrase | Identity) -> None:

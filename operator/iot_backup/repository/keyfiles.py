@@ -20,7 +20,7 @@ from iot_backup.storage.store import Store
 Way = Literal["scrypt", "recipients"]
 SCRYPT: Final = "scrypt"
 RECIPIENTS: Final = "recipients"
-MOST: Final = {SCRYPT: 8, RECIPIENTS: 64}
+MOST: Final = {SCRYPT: 32, RECIPIENTS: 64}
 """Key files tried, the newest and the oldest: a passphrase takes a second each, and anyone with credentials can add files."""
 _UNLISTED = 8
 """Serials asked for by name where a listing shows nothing: it may be old."""

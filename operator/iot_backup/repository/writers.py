@@ -115,11 +115,13 @@ def tell(
 def renew(store: Store, repository: RepositoryRecord, namespace: str, record: bytes, id_: str) -> None:
     """Write a later edition of an admission: nothing is overwritten. StorageUnavailable where no name is free."""
     edition = max(_editions(store, id_), default=1)
-    for attempt in range(edition + 1, edition + 1 + _TRIES):
+    for attempt in range(edition + 1, min(edition + 1 + _TRIES, layout.LAST + 1)):
         if settled(store, layout.writer(id_, attempt), record):
             judged(record, repository, namespace, id_)
             return
-    raise StorageUnavailable(f"{layout.writer(id_)} could not be told anew: others write editions of it at the same time")
+    raise StorageUnavailable(
+        f"{layout.writer(id_)} could not be told anew: others write editions of it at the same time, or hold the last one"
+    )
 
 
 def listed(store: Store, repository: RepositoryRecord, namespace: str) -> list[WriterRecord]:
