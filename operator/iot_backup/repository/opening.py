@@ -59,13 +59,8 @@ class Repository:
         return Run(self.store, self.namespace, self.record, self.writer, plan)
 
     def find(self, id_: str, chain: str | None = None) -> Entry:
-        """The backup to restore. SourceUnavailable, CorruptData, Untrusted; InvalidSpec for a kind that this version cannot restore."""
-        entry = self.catalogue.find(id_, chain)
-        if entry.manifest is None or entry.manifest.type != "Full":
-            raise InvalidSpec(
-                f"the backup {id_} is not a Full: this version cannot restore it. Use the version that made it, or a newer one."
-            )
-        return entry
+        """The backup to restore. SourceUnavailable if there is none; CorruptData, Untrusted if it does not count."""
+        return self.catalogue.find(id_, chain)
 
 
 def open_for_backup(store: Store, namespace: str, pinned: Trust, writer: WriterKey) -> Repository:

@@ -12,6 +12,7 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 
 from iot_backup.worker.selection import EVERYTHING, Selection
+from iot_backup.worker.target import entered
 from iot_backup.worker.walk import LISTED, MAX_DEPTH
 
 _LOST_AND_FOUND = b"lost+found"
@@ -43,7 +44,10 @@ class Mirror:
 
     def _remove(self, folder: int, name: bytes, path: bytes, device: int, depth: int) -> bool:
         """Whether nothing of that name is left."""
-        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        try:
+            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return True
         if path in self.noted or (path == _LOST_AND_FOUND and found.st_uid == 0):
             return False
         if not stat.S_ISDIR(found.st_mode):
@@ -55,7 +59,7 @@ class Mirror:
             return True
         if found.st_dev != device or depth >= MAX_DEPTH:
             return False
-        inner = os.open(name, LISTED, dir_fd=folder)
+        inner = entered(folder, name) if self.acts else os.open(name, LISTED, dir_fd=folder)
         try:
             if os.fstat(inner).st_dev != device:
                 return False
