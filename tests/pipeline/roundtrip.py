@@ -19,6 +19,7 @@ from iot_backup.worker.contents import Files
 from iot_backup.worker.index import Row
 from iot_backup.worker.index_reader import IndexReader
 from iot_backup.worker.packing import Destination, Packed, pack
+from iot_backup.worker.selection import EVERYTHING, Selection
 from iot_backup.worker.unpacking import Unpacked, unpack
 
 IDENTITY = Identity(b"\x42" * 32)
@@ -35,7 +36,15 @@ class Backup:
     compressed: bool
 
 
-def back_up(source: Path, *, cipher: str = "Age", level: int | None = 1, files: Files | None = None) -> Backup:
+def back_up(
+    source: Path,
+    *,
+    cipher: str = "Age",
+    level: int | None = 1,
+    selection: Selection = EVERYTHING,
+    one_file_system: bool = False,
+    files: Files | None = None,
+) -> Backup:
     archive, index = bytearray(), bytearray()
     recipient = None if cipher == "None" else IDENTITY.recipient
     root = os.open(source, os.O_RDONLY | os.O_DIRECTORY)
@@ -47,6 +56,8 @@ def back_up(source: Path, *, cipher: str = "Age", level: int | None = 1, files: 
             archives=["0123456789abcdef"],
             level=level,
             stop=threading.Event(),
+            selection=selection,
+            one_file_system=one_file_system,
             files=files,
         )
     finally:
