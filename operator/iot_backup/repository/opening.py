@@ -29,7 +29,7 @@ Random = Callable[[int], bytes]
 
 @dataclass(frozen=True)
 class Repository:
-    """Made by `open_for_backup` or `open_for_restore` only."""
+    """Made by `open_for_backup`, `open_for_restore` and `open_to_look` only."""
 
     store: Store
     namespace: str
@@ -80,6 +80,12 @@ def open_for_backup(store: Store, namespace: str, pinned: Trust, writer: WriterK
     own = admission or writers.described(Keys(writer), repository_id=record.repository_id, namespace=namespace, now=record.creation_time)
     catalogue = Catalogue(store, namespace, record, {writer.id: own})
     return Repository(store, namespace, record, catalogue, None, writer, admission is not None, problem)
+
+
+def open_to_look(store: Store, namespace: str, pinned: Trust) -> Repository:
+    """The pinned repository without a key: its manifests can be judged, its archives compared with them, nothing read. Untrusted."""
+    record = trust.pinned(found(store, layout.REPO), pinned)
+    return Repository(store, namespace, record, Catalogue(store, namespace, record))
 
 
 def open_for_restore(

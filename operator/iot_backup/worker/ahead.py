@@ -224,9 +224,8 @@ class Ahead:
                 if end <= until[number]:
                     continue
                 archive = self._opened(number)
-                end = min(end, archive.size)
                 position = max(begin, until[number])
-                while position < end:
+                while position < min(end, archive.size):
                     frame = archive.frame_at(position)
                     yield number, frame
                     position = until[number] = archive.begin(frame + 1)

@@ -63,8 +63,7 @@ def unpack(
         for row in ahead:
             flow.check()
             extractor.add(row, ahead.content)
-        if opened[-1] is not None and opened[-1].size != rows.tar_size:
-            raise CorruptData("archive and index do not agree on the archive's size: one of them was damaged or replaced")
+        _check_size(opened[-1], rows)
         extractor.finish()
         ahead.close()
     except BaseException as error:  # noqa: BLE001 - join raises what came first: this, or its cause in another stage
@@ -73,6 +72,11 @@ def unpack(
         extractor.close()
     flow.join(*ahead.threads)
     return Unpacked(extractor.done, extractor.attributes, rules.mirror.removed if rules.mirror else 0, rows.notes)
+
+
+def _check_size(own: Archive | None, rows: IndexReader) -> None:
+    if own is not None and own.size != rows.tar_size:
+        raise CorruptData("archive and index do not agree on the archive's size: one of them was damaged or replaced")
 
 
 def _opened(flow: Flow, archives: Sequence[Source], needed: Collection[int]) -> list[Archive | None]:
