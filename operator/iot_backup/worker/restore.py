@@ -13,7 +13,7 @@ from iot_backup.core import spec
 from iot_backup.core.manifest import Manifest
 from iot_backup.core.report import PlanResult, RestoreResult, Warn
 from iot_backup.errors import CorruptData, TargetFull
-from iot_backup.repository import reading
+from iot_backup.repository import reading, trust
 from iot_backup.repository.lineage import lineage
 from iot_backup.repository.opening import Repository, open_for_restore, open_to_look
 from iot_backup.storage.opening import open_store
@@ -74,6 +74,7 @@ class _Restore:
     def run(self) -> tuple[RestoreResult | PlanResult, tuple[Warn, ...]]:
         order = self._order
         looking = self._opening.result() if order.trust is None else open_to_look(self._store, order.repository.namespace, order.trust)
+        trust.check_algorithm(looking.record, order.repository.encryption.algorithm)
         line = lineage(looking.catalogue, looking.find(order.archive, order.chain))
         manifest = line.members[-1]
         if order.mode == "Plan":
