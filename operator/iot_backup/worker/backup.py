@@ -19,7 +19,7 @@ from iot_backup.repository.commit import Committed, Deadline, Outcome, Run
 from iot_backup.repository.opening import Repository, open_for_backup
 from iot_backup.storage.opening import open_store
 from iot_backup.worker import folders, keys
-from iot_backup.worker.notes import CHANGED, DAMAGED, SKIPPED, UNREADABLE, VANISHED, Noted
+from iot_backup.worker.notes import CHANGED, DAMAGED, INCOMPLETE, SKIPPED, UNREADABLE, VANISHED, Noted
 from iot_backup.worker.packing import Destination, Packed, Sink, pack
 from iot_backup.worker.sealing import Stored
 from iot_backup.worker.selection import Selection, described
@@ -37,6 +37,7 @@ WARNINGS = {
     CHANGED: (vocabulary.FILES_CHANGED, "changed while they were read; stored as read"),
     UNREADABLE: (vocabulary.FILES_UNREADABLE, "could not be read and are not in the backup"),
     DAMAGED: (vocabulary.FILES_DAMAGED, "could not be read to their end; zeros stand for the rest"),
+    INCOMPLETE: (vocabulary.FILES_INCOMPLETE, "are stored without some of their extended attributes, which could not be read"),
 }
 """Reason and meaning of each kind of note."""
 

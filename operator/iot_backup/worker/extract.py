@@ -9,10 +9,8 @@ attributes if there is none, and keeps its own if there is.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from iot_backup.core.spec import OnConflict
@@ -22,13 +20,9 @@ from iot_backup.worker.attributes import Attributes
 from iot_backup.worker.chosen import instead_of_link
 from iot_backup.worker.index import CHANGED, DAMAGED, FIFO, FILE, FOLDER, HARD_LINK, ROOT, SUPERSEDED, SYMLINK, Row
 from iot_backup.worker.mirror import Mirror
+from iot_backup.worker.nodes import Content, Nodes
 from iot_backup.worker.selection import EVERYTHING, Selection
 from iot_backup.worker.target import Target, target_error
-
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-Content = Callable[[Row], Iterator[tuple[memoryview, bool]]]
-"""A file's bytes, in pieces, and whether each is stored or a hole's zeros. CorruptData."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +34,8 @@ class Rules:
     """What it was asked for; rows of anything but folders are of it already (`chosen`)."""
     mirror: Mirror | None = None
     """Where onConflict is Mirror."""
+    devices: bool = False
+    """Make device nodes, too."""
 
 
 @dataclass
@@ -51,6 +47,9 @@ class Extracted:
     folders: int = 0
     symlinks: int = 0
     fifos: int = 0
+    devices: int = 0
+    devices_left_out: int = 0
+    """Not asked for, or this user may not make them."""
     bytes: int = 0
     """Of files' contents."""
     changed: int = 0
@@ -103,6 +102,7 @@ class Extractor:
         self._mirror = self._rules.mirror
         self._asks = self._rules.on_conflict in ("KeepNewer", "SkipExisting")
         self._attributes = Attributes()
+        self._nodes = Nodes(self._target, self._attributes, devices=self._rules.devices)
         self._levels: list[_Level] = []
         self._linked: dict[bytes, _Linked] = {}
         self.done = Extracted()
@@ -154,8 +154,8 @@ class Extractor:
             self._passed(row)
         elif row.kind == FILE:
             self._file(level, name, row, content)
-        elif row.kind == FIFO:
-            self._fifo(level, name, row)
+        else:
+            self._special(level, name, row)
 
     def _enter_root(self, row: Row) -> None:
         if self._levels or row.path != ROOT or row.kind != FOLDER:
@@ -269,16 +269,7 @@ class Extractor:
     def _file(self, level: _Level, name: bytes, row: Row, content: Content) -> None:
         if row.state == SUPERSEDED:
             return
-        descriptor = os.open(self._target.temporary, _NEW_FILE, 0o600, dir_fd=level.descriptor)
-        try:
-            _write(row, content, descriptor)
-            self._attributes.apply(descriptor, row)
-            self._target.place(level.descriptor, name)
-        except BaseException:
-            self._target.discard(level.descriptor)
-            raise
-        finally:
-            os.close(descriptor)
+        self._nodes.file(level.descriptor, name, row, content)
         if row.links > 1:
             self._linked[row.path] = _Linked(row, row.links - 1, row.path)
         self.done.files += 1
@@ -297,47 +288,24 @@ class Extractor:
             self._file(level, name, instead_of_link(row, linked.row)._replace(links=1), content)
             linked.place = row.path
         else:
-            self._link(level, name, linked.place)
+            self._nodes.link(level.descriptor, name, linked.place)
             self.done.hard_links += 1
-
-    def _link(self, level: _Level, name: bytes, place: bytes) -> None:
-        parent, _, source = place.rpartition(b"/")
-        folder = self._target.opened(parent)
-        try:
-            os.link(source, self._target.temporary, src_dir_fd=folder, dst_dir_fd=level.descriptor, follow_symlinks=False)
-            self._target.place(level.descriptor, name)
-        except BaseException:
-            self._target.discard(level.descriptor)
-            raise
-        finally:
-            os.close(folder)
 
     def _symlink(self, level: _Level, name: bytes, row: Row) -> None:
         if self._stays(level, name, row):
             self.done.kept += 1
             return
-        os.symlink(row.link, self._target.temporary, dir_fd=level.descriptor)
-        try:
-            self._attributes.apply_to_link(level.descriptor, self._target.temporary, row)
-            self._target.place(level.descriptor, name)
-        except BaseException:
-            self._target.discard(level.descriptor)
-            raise
+        self._nodes.symlink(level.descriptor, name, row)
         self.done.symlinks += 1
 
-    def _fifo(self, level: _Level, name: bytes, row: Row) -> None:
-        os.mkfifo(self._target.temporary, 0o600, dir_fd=level.descriptor)
-        try:
-            descriptor = os.open(self._target.temporary, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=level.descriptor)
-            try:
-                self._attributes.apply(descriptor, row)
-            finally:
-                os.close(descriptor)
-            self._target.place(level.descriptor, name)
-        except BaseException:
-            self._target.discard(level.descriptor)
-            raise
-        self.done.fifos += 1
+    def _special(self, level: _Level, name: bytes, row: Row) -> None:
+        if row.kind == FIFO:
+            self._nodes.fifo(level.descriptor, name, row)
+            self.done.fifos += 1
+        elif self._nodes.device(level.descriptor, name, row):
+            self.done.devices += 1
+        else:
+            self.done.devices_left_out += 1
 
 
 def _found(folder: int, name: bytes) -> os.stat_result | None:
@@ -345,24 +313,3 @@ def _found(folder: int, name: bytes) -> os.stat_result | None:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return None
-
-
-def _write(row: Row, content: Content, descriptor: int) -> None:
-    """Write the member's content, but for its holes, and hold it to its SHA-256."""
-    digest = hashlib.sha256()
-    sparse = False
-    for piece, stored in content(row):
-        digest.update(piece)
-        if not stored:
-            os.lseek(descriptor, len(piece), os.SEEK_CUR)
-            sparse = True
-            continue
-        rest = piece
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-    if digest.hexdigest() != row.sha256:
-        raise CorruptData(
-            f"the content of {row.path!r} is not what the index says: the archive was damaged or replaced. It was not put in place."
-        )
-    if sparse:
-        os.ftruncate(descriptor, row.size)

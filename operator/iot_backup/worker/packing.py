@@ -24,7 +24,7 @@ from iot_backup.worker.flow import Flow, Stop
 from iot_backup.worker.frames import Frames
 from iot_backup.worker.index import first_line, last_line, note_line
 from iot_backup.worker.members import Counts, Members
-from iot_backup.worker.notes import DAMAGED, UNREADABLE, Noted, Notes
+from iot_backup.worker.notes import DAMAGED, INCOMPLETE, UNREADABLE, Noted, Notes
 from iot_backup.worker.sealing import SealedObject, Stored
 from iot_backup.worker.selection import EVERYTHING, Selection
 from iot_backup.worker.walk import Walk
@@ -68,8 +68,8 @@ class Packed:
 
     @property
     def partial(self) -> bool:
-        """Some content is missing from the archive."""
-        return bool(self.notes[UNREADABLE].count or self.notes[DAMAGED].count)
+        """Something that could not be read is missing from the archive."""
+        return any(self.notes[kind].count for kind in (UNREADABLE, DAMAGED, INCOMPLETE))
 
 
 def pack(

@@ -24,7 +24,7 @@ from iot_backup.worker.compression import Decompressed
 from iot_backup.worker.extract import Rules
 from iot_backup.worker.index_reader import IndexReader
 from iot_backup.worker.mirror import Mirror
-from iot_backup.worker.notes import CHANGED, DAMAGED, UNREADABLE
+from iot_backup.worker.notes import CHANGED, DAMAGED, INCOMPLETE, UNREADABLE
 from iot_backup.worker.planning import Costs, planned
 from iot_backup.worker.room import check_room
 from iot_backup.worker.selection import EVERYTHING, Selection, described
@@ -123,7 +123,7 @@ class _Restore:
         if self._order.on_conflict == "Mirror":
             covered = Selection(manifest.source.include, manifest.source.exclude)
             mirror = Mirror(self._selection, covered, acts=acts)
-        return Rules(self._order.on_conflict, self._selection, mirror)
+        return Rules(self._order.on_conflict, self._selection, mirror, self._order.devices)
 
     def _survey(self, manifest: Manifest, index: _Index) -> Survey | None:
         """Whether there is something to write, and room for it. NothingMatches, TargetFull.
@@ -189,12 +189,23 @@ def _warnings(manifest: Manifest, unpacked: Unpacked) -> tuple[Warn, ...]:
             unpacked.refused.modes_refused,
             "paths that were there before belong to somebody else and keep their mode and time",
         ),
+        (
+            "XattrsNotRestored",
+            unpacked.refused.xattrs_refused,
+            "paths lack extended attributes, ACLs or capabilities of the backup: this user may not set them, or the target cannot hold them",
+        ),
+        (
+            "DevicesNotRestored",
+            unpacked.written.devices_left_out,
+            "device nodes were left out: they are made if the restore asks for devices, and its user is root",
+        ),
         ("FilesChanged", unpacked.notes.get(CHANGED, 0), "files had changed while they were backed up"),
         (
             "FilesMissing",
             unpacked.notes.get(UNREADABLE, 0) + unpacked.notes.get(DAMAGED, 0),
             "files could not be read, or not to their end, when they were backed up",
         ),
+        ("FilesIncomplete", unpacked.notes.get(INCOMPLETE, 0), "paths lost extended attributes when they were backed up"),
     ]
     warnings = [Warn(reason=reason, message=f"{count} {meaning}", count=count) for reason, count, meaning in found if count]
     if manifest.inconsistent_source:
