@@ -13,7 +13,7 @@ from iot_backup.core import spec
 from iot_backup.core.manifest import Manifest
 from iot_backup.core.report import PlanResult, RestoreResult, Warn
 from iot_backup.errors import CorruptData, TargetFull
-from iot_backup.repository import reading, trust
+from iot_backup.repository import floor, reading, trust
 from iot_backup.repository.lineage import lineage
 from iot_backup.repository.opening import Repository, open_for_restore, open_to_look
 from iot_backup.storage.opening import open_store
@@ -77,6 +77,8 @@ class _Restore:
         trust.check_algorithm(looking.record, order.repository.encryption.algorithm)
         line = lineage(looking.catalogue, looking.find(order.archive, order.chain))
         manifest = line.members[-1]
+        if order.floor is not None:
+            floor.check(manifest.chain, looking.catalogue.entries(manifest.chain), order.floor)
         if order.mode == "Plan":
             begin = time.monotonic()
             index = self._index(manifest)
