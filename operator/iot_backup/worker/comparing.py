@@ -122,7 +122,7 @@ class Comparison:
         elif _is_same(row, found, link):
             count.same += 1
         elif conflicts.is_folder_for_folder(row, found):
-            keeps = conflicts.keeps_attributes(rule, row, found)
+            keeps = conflicts.keeps_attributes(rule)
             count.keep, count.change = count.keep + keeps, count.change + (not keeps)
         elif conflicts.keeps(rule, row, found):
             count.keep += 1
