@@ -51,7 +51,7 @@ class Extracted:
     devices_left_out: int = 0
     """Not asked for, or this user may not make them."""
     bytes: int = 0
-    """Of files' contents."""
+    """Of files' contents, without holes."""
     changed: int = 0
     """Files that had changed while they were backed up."""
     damaged: int = 0
@@ -270,7 +270,7 @@ class Extractor:
         if row.links > 1:
             self._linked[row.path] = _Linked(row, row.links - 1, row.path)
         self.done.files += 1
-        self.done.bytes += row.size
+        self.done.bytes += row.data_size
         self.done.changed += row.state == CHANGED
         self.done.damaged += row.state == DAMAGED
 
