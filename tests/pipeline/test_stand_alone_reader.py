@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.conftest import folder_place
 from tests.pipeline.roundtrip import facts, odd_tree
-from tests.pipeline.sites import ROOT, Folder, Site, open_to_all
+from tests.pipeline.sites import ROOT, Folder, Site
 
 READER = Path(__file__).resolve().parents[2] / "extras" / "restore.py"
 
