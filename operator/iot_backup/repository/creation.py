@@ -42,7 +42,7 @@ def probe(store: Store, order: ProbeOrder, keys: Keys, now: datetime, rng: Rando
     """
     encryption = order.repository.encryption
     namespace = order.repository.namespace
-    if encryption.algorithm == "Age" and keys.passphrase is None and not encryption.recipients:
+    if encryption.algorithm != "None" and keys.passphrase is None and not encryption.recipients:
         raise KeyMissing("there is no key: set spec.encryption.secretRef (a passphrase) or spec.encryption.recipients (age1...)")
     repo_json = found(store, layout.REPO)
     identity: Identity | None = None
@@ -68,11 +68,12 @@ def _created(store: Store, order: ProbeOrder, keys: Keys, now: datetime, rng: Ra
     repo.json as it is in the store now, the identity if it is ours, and whether it is.
     """
     encryption, namespace = order.repository.encryption, order.repository.namespace
-    identity = Identity.generated() if encryption.algorithm == "Age" else None
+    identity = Identity.generated() if encryption.algorithm != "None" else None
     repository_id = rng(16).hex()
     first = writers.described(keys, repository_id=repository_id, namespace=namespace, now=now)
     record = RepositoryRecord(
         repository_id=repository_id,
+        cipher=encryption.algorithm,
         recipient=identity.recipient if identity else None,
         root=identity.root.public.hex() if identity else None,
         creation_time=now,

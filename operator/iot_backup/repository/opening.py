@@ -44,7 +44,7 @@ class Repository:
 
     def sealer(self) -> Sealer:
         """A new container, sealed to the repository's recipient: one for the archive, one for the index."""
-        return container.sealer(self.record.recipient, self.record.algorithm)
+        return container.sealer(self.record.recipient, self.record.cipher)
 
     def begin(self, chain: str, *, started: datetime, deadline: Deadline, tool: str, source: Source, rng: Random) -> Run:
         """A new Full of that chain, under names that nobody else has. `started`: on the clock that `clocks.Clock.time` chose.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from iot_backup.core import spec
 from iot_backup.core.manifest import Manifest
 from iot_backup.core.report import RestoreResult, Warn
-from iot_backup.repository import reading
+from iot_backup.repository import reading, trust
 from iot_backup.repository.opening import open_for_restore
 from iot_backup.storage.opening import open_store
 from iot_backup.worker import folders, keys
@@ -30,6 +30,7 @@ def restore(order: spec.RestoreOrder, secrets: Path, target: Path, cancel: Cance
         passphrase = None if order.identity else keys.passphrase(order.repository, secrets)
         brought = keys.brought(order.identity, secrets)
         repository = open_for_restore(store, order.repository.namespace, order.trust, passphrase, brought)
+        trust.check_algorithm(repository.record, order.repository.encryption.algorithm)
         manifest = repository.find(order.archive, order.chain).manifest
         assert manifest is not None, "find() raises what is wrong with a backup"
         index = reading.verify(store, manifest.member.index, manifest.index, cancel.check)

@@ -38,7 +38,7 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("mode", ["passphrase", "none"])
+@pytest.mark.parametrize("mode", ["passphrase", "aes", "none"])
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_archive_is_noticed_by_verifying_and_by_reading(mode: str, damage: str) -> None:
     world = World(mode)
