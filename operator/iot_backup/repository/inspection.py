@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from iot_backup.core.manifest import Manifest, StoredObject
 from iot_backup.crypto import age_header
+from iot_backup.crypto import cipher as ciphers
 from iot_backup.crypto.stream import NONCE
 from iot_backup.errors import ChainBroken, CorruptData, IotBackupError, NotFound
 from iot_backup.repository.catalogue import Entry, size_of
@@ -99,7 +100,7 @@ class Inspector:
         if size != part.signed.size:
             return _resized(part, size)
         sealed_by_age = manifest.cipher != "None" and part.key != manifest.member.state
-        if sealed_by_age and (header := _header_sha256(begin)) and header != part.signed.header_sha256:
+        if sealed_by_age and (header := _header_sha256(begin, manifest.cipher)) and header != part.signed.header_sha256:
             return CorruptData(
                 f"{part.key} has the right size, but begins with another header than was signed: "
                 "another archive stands in its place, by another writer or another run"
@@ -140,11 +141,11 @@ def gaps(manifests: Iterable[Manifest]) -> dict[str, tuple[Gap, ...]]:
 _MOST_HEADER = age_header.MAX_HEADER + NONCE
 
 
-def _header_sha256(begin: bytes) -> str | None:
+def _header_sha256(begin: bytes, cipher: str) -> str | None:
     """Of the header and nonce that an encrypted object begins with; None if it has no whole one."""
     rest = [begin]
     try:
-        header, _ = age_header.fetched(lambda _: rest.pop() if rest else b"")
+        header, _ = age_header.fetched(lambda _: rest.pop() if rest else b"", ciphers.named(cipher))
     except CorruptData:
         return None
     return hashlib.sha256(begin[: len(header) + NONCE]).hexdigest()

@@ -113,7 +113,9 @@ def plain_frame(stored: bytes | memoryview, size: int) -> bytes:
     try:
         parameters = zstandard.get_frame_parameters(stored)
         if parameters.content_size != size or parameters.window_size > _MAX_WINDOW:
-            raise CorruptData("a frame of the archive does not unfold to what the table of frames says: one of them was damaged or replaced")
+            raise CorruptData(
+                "a frame of the archive does not unfold to what the table of frames says: one of them was damaged or replaced"
+            )
         plain = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).decompress(stored, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise CorruptData(f"the stored bytes cannot be decompressed ({error}): they were damaged or replaced") from error

@@ -9,16 +9,27 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
 
 from iot_backup.core.layout import Member
 from iot_backup.core.spec import Floor
-from iot_backup.errors import IotBackupError
-from iot_backup.repository.inspection import Gap
+from iot_backup.errors import CorruptData, InvalidSpec, IotBackupError, KeyMissing, SourceUnavailable
+from iot_backup.repository import keyfiles
+from iot_backup.repository.catalogue import Entry
+from iot_backup.repository.inspection import Gap, Inspector, gaps, with_parents
 from iot_backup.repository.opening import Repository
+from iot_backup.storage.read_only import ReadOnly
+from iot_backup.worker import verify_content as content
+from iot_backup.worker.flow import Flow, Stop
+from iot_backup.worker.verify_content import Checked
+
+EVERYTHING = 100.0
+"""Percent."""
 
 
 class Level(IntEnum):
@@ -39,15 +50,14 @@ class Wish:
     """Backups, with all that they build on; none: all of the repository."""
     chain: str | None = None
     """Only this one."""
-    percent: float = 100.0
+    percent: float = EVERYTHING
     """Level 3: of the files, chosen by `rng`. Below 100 the archives are not read whole, so level 2 is left out."""
     rng: random.Random = field(default_factory=random.SystemRandom)
     scratch: Path | None = None
     """Level 4: an empty folder; each backup gets one below it, which is gone afterwards."""
     floors: Mapping[str, Floor] = field(default_factory=dict)
     """By chain the newest backup that somebody remembers."""
-    check: Callable[[], None] = lambda: None
-    """Called now and then; may raise to stop."""
+    stop: Stop = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,7 @@ class Verification:
     """What was found of a repository."""
 
     backups: tuple[Verified, ...]
-    """Oldest name first."""
+    """By chain, oldest first."""
     problems: tuple[Problem, ...]
     """Of the whole: no key file, a chain that ends before its floor."""
     missing: Mapping[str, tuple[Gap, ...]]
@@ -102,6 +112,60 @@ def verify(repository: Repository, wish: Wish) -> Verification:
     """Look at the wished backups. Problems of backups are told, not raised.
 
     Raises StorageUnavailable and AccessDenied for the store, SourceUnavailable where a wished backup is not there, KeyMissing for
-    level 3 and 4 without the identity, InvalidSpec for level 4 without `scratch`, and what `check` raises. `repository`: opened for a restore, or to look.
+    level 3 and 4 without the identity, InvalidSpec for level 4 without `scratch`, and Cancelled. `repository`: opened for a restore, or to look.
     """
-    raise NotImplementedError
+    _check_wish(repository, wish)
+    repository = replace(repository, store=ReadOnly(repository.store), catalogue=repository.catalogue.over(ReadOnly(repository.store)))
+    entries = repository.catalogue.entries(wish.chain)
+    wanted = _wanted(sorted(entries, key=_age), wish.ids, repository.namespace)
+    whole = wish.level >= Level.STORED and wish.percent >= EVERYTHING
+    inspector = Inspector(repository.store, entries, Flow(wish.stop).check)
+    problems = [Problem.of(error) for error in _of_the_whole(repository, entries, wish)]
+    backups = tuple(_verified(repository, inspector, entry, wish, whole=whole) for entry in wanted)
+    missing = {} if wish.ids else gaps(entry.manifest for entry in entries if entry.manifest)
+    return Verification(backups, tuple(problems), missing)
+
+
+def _check_wish(repository: Repository, wish: Wish) -> None:
+    if wish.level >= Level.CONTENT and repository.record.recipient is not None and repository.identity is None:
+        raise KeyMissing(
+            f"level {wish.level:d} reads what is encrypted, and no key was given: bring one, or ask for level {Level.STORED:d}"
+        )
+    if wish.level >= Level.RESTORED and wish.scratch is None:
+        raise InvalidSpec(f"level {wish.level:d} restores, and no scratch folder was given")
+    if not 0 < wish.percent <= EVERYTHING:
+        raise InvalidSpec(f"{wish.percent} % of the files cannot be verified: more than 0, and 100 at most")
+
+
+def _wanted(entries: Sequence[Entry], ids: Collection[str], namespace: str) -> tuple[Entry, ...]:
+    if not ids:
+        return tuple(entries)
+    if absent := sorted(set(ids) - {entry.member.id for entry in entries}):
+        raise SourceUnavailable(f"the store has no backup {', '.join(absent)} of namespace {namespace}: correct the id, or the chain")
+    return with_parents((entry for entry in entries if entry.member.id in ids), entries)
+
+
+def _age(entry: Entry) -> tuple[str, datetime, int, str]:
+    """By chain, and there by time; within a second by number."""
+    return entry.member.chain, entry.member.started, entry.manifest.seq if entry.manifest else 0, entry.member.id
+
+
+def _of_the_whole(repository: Repository, entries: Sequence[Entry], wish: Wish) -> Iterator[IotBackupError]:
+    """What is wrong with no single backup."""
+    record = repository.record
+    if record.recipient is not None and not keyfiles.present(repository.store, record):
+        yield KeyMissing(f"no key file for {record.recipient} is left: without a copy of the identity nothing here can be restored")
+    # FLOORS
+
+
+def _verified(repository: Repository, inspector: Inspector, entry: Entry, wish: Wish, *, whole: bool) -> Verified:
+    manifest = entry.manifest
+    if manifest is None:
+        problem = entry.problem or CorruptData(f"{entry.member.manifest} cannot be read")
+        return Verified(entry.member, None, wish.level, (Problem.of(problem),))
+    problems = [Problem.of(error) for error in (inspector.bytes(manifest) if whole else inspector.metadata(manifest))]
+    checked = Checked()
+    if wish.level >= Level.CONTENT:
+        checked = content.check(repository, inspector.entries, manifest, percent=wish.percent, rng=wish.rng, stop=wish.stop)
+        problems += [Problem.of(error) for error in checked.problems]
+    return Verified(entry.member, manifest.type, wish.level, tuple(dict.fromkeys(problems)), checked.files, checked.bytes)
