@@ -2,15 +2,15 @@
 """Lists, verifies and restores backups of iot-backup-operator, without it: this one file, Python 3.9 on Linux, and
 `pip install cryptography zstandard`. It follows docs/format.md and docs/store.md, and shares no code with the product.
 
-    restore.py identity repository/keys/*.scrypt > identity              opens a key file; asks for the passphrase
-    restore.py identity -i PERSON repository/keys/*.recipients > identity          ... or takes a person's age identity
-    restore.py list repository                                           REPOSITORY is a copy of .../ns/<namespace>/
-    restore.py verify repository [BACKUP] -i identity                    reads everything, writes nothing
-    restore.py restore repository BACKUP TARGET -i identity [--include 'GLOB']
-    restore.py decrypt -i identity FILE.full.tar.zst.aes256 | zstd -d | tar xp
+    restore.py identity ROOT/keys/KEYFILE.scrypt > IDENTITY                    opens a key file: asks for the passphrase,
+    restore.py identity -i PERSON ROOT/keys/KEYFILE.recipients > IDENTITY      or takes the age identity of a person
+    restore.py list ROOT                                                       ROOT is a copy of .../ns/<namespace>/
+    restore.py verify ROOT [BACKUP] -i IDENTITY                                reads everything, writes nothing
+    restore.py restore ROOT BACKUP TARGET -i IDENTITY [--include 'GLOB']       into an empty folder, all of it or a part
+    restore.py decrypt -i IDENTITY ARCHIVE | zstd -d | tar xp                  ARCHIVE is .age or .aes256, of a Full
 
-BACKUP is an id (16 hex digits) or `latest`. A repository without encryption needs no identity. The passphrase may also come
-from the environment (BACKUP_PASSPHRASE) or, where that is no terminal, from the first line of standard input.
+BACKUP is an id: the 16 hex digits in its objects' names. A repository without encryption needs no identity. The passphrase
+may also come from the environment (BACKUP_PASSPHRASE) or, where that is no terminal, from the first line of standard input.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import base64
 import binascii
 import fnmatch
 import getpass
+import glob
 import hashlib
 import hmac
 import io
@@ -30,6 +31,7 @@ import secrets
 import stat
 import struct
 import sys
+import weakref
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import suppress
@@ -56,6 +58,13 @@ LABEL = b"iot-backup-operator/v1/"
 
 class Refused(Exception):
     """Something is not as it was written, or not as it was asked for. The message is for people."""
+
+
+MALFORMED = (Refused, OSError, AttributeError, KeyError, OverflowError, TypeError, ValueError)
+
+
+def told(error: Exception) -> str:
+    return str(error) if isinstance(error, (Refused, OSError)) else f"it is malformed: {error!r}"
 
 
 def refuse(why: str) -> NoReturn:
@@ -156,14 +165,12 @@ class Plain:
     """A file as it is."""
 
     def __init__(self, path: str) -> None:
-        try:
-            self.file = open(path, "rb")  # noqa: SIM115 - held as long as the reader lives
-        except OSError as error:
-            refuse(f"{path} cannot be read: {error.strerror}")
-        self.name, self.size = path, os.fstat(self.file.fileno()).st_size
+        self.name, self.descriptor = path, os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.size = os.fstat(self.descriptor).st_size
+        weakref.finalize(self, os.close, self.descriptor)
 
     def read(self, position: int, length: int) -> bytes:
-        data = os.pread(self.file.fileno(), length, position)
+        data = os.pread(self.descriptor, length, position)
         return data if len(data) == length else refuse(f"{self.name} ends before byte {position + length}: it was cut off")
 
 
@@ -269,46 +276,20 @@ class Stream(io.RawIOBase):
 # ---- Index -----------------------------------------------------------------------------------------------------------
 
 
-class Row(NamedTuple):
-    """One path of a backup."""
-
-    path: bytes
-    kind: str
-    link: bytes
-    size: int
-    mtime_ns: int
-    mode: int
-    uid: int
-    gid: int
-    archive: int
-    offset: int
-    links: int
-    sha256: str
-    state: str
-    device: list[int]
-    xattrs: dict[bytes, bytes]
-    parts: list[list[int]]
+Row = dict[str, Any]
+"""As docs/format.md has it, with path, link and xattrs as bytes."""
+RARE = {"link": "", "links": 1, "sha256": "", "state": "", "device": [0, 0], "xattrs": {}, "parts": []}
 
 
-DEFAULTS: dict[str, Any] = {"link": "", "links": 1, "sha256": "", "state": "", "device": [0, 0], "xattrs": {}, "parts": []}
-
-
-def row_of(line: dict[str, Any], archives: int) -> Row:
-    """A line of the index; refused if no restore could do what it says."""
-    try:
-        values = {key: {**DEFAULTS, **line}[key] for key in Row._fields}
-        values.update(path=name_of(values["path"]), link=name_of(values["link"]))
-        values["xattrs"] = {name_of(name): base64.b64decode(value, validate=True) for name, value in values["xattrs"].items()}
-        row = Row(**values)
-        inside = row.path == b"." or not re.search(rb"(\A|/)\.{0,2}(/|\Z)|\0", row.path)
-        placed = 0 <= row.archive < archives and all(-1 <= archive < archives for archive, _, _ in row.parts)
-        counts = [row.size, row.mode, row.uid, row.gid, row.offset, row.links, *row.device, *(n for part in row.parts for n in part[1:])]
-        plausible = type(row.mtime_ns) is int and row.mode <= 0o7777 and all(type(n) is int and n >= 0 for n in counts)
-        whole = not row.parts or sum(length for _, _, length in row.parts) == row.size
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        refuse(f"the index holds a malformed row: {error!r}")
-    if not (inside and placed and plausible and whole and row.kind in "fdlhpcb"):
-        refuse(f"the index holds a row that no restore can follow: {row.path!r}")
+def row_of(line: Row) -> Row:
+    """A line of the index with all keys, and its names as bytes. Refused if its path leads out of the backup."""
+    row = {**RARE, **line}
+    row["path"], row["link"] = name_of(row["path"]), name_of(row["link"])
+    row["xattrs"] = {name_of(name): base64.b64decode(value, validate=True) for name, value in row["xattrs"].items()}
+    if row["path"] != b"." and re.search(rb"(\A|/)\.{0,2}(/|\Z)|\0", row["path"]):
+        refuse(f"the index holds the path {row['path']!r}, which leads out of its folder")
+    if row["kind"] not in "fdlhpcb" or (row["parts"] and sum(part[2] for part in row["parts"]) != row["size"]):
+        refuse(f"the index holds a row that no restore can follow: {row['path']!r}")
     return row
 
 
@@ -332,7 +313,7 @@ class Index:
         while "end" not in (line := self._line()):
             members, notes = members + ("kind" in line), notes + ("note" in line)
             if "kind" in line:
-                yield row_of(line, len(self.archives))
+                yield row_of(line)
         end = line["end"]
         if (end["members"], end["notes"]) != (members, notes) or self.lines.read(1):
             refuse("the index does not hold as many lines as it says at its end")
@@ -340,10 +321,9 @@ class Index:
     def _line(self) -> dict[str, Any]:
         try:
             text = self.lines.readline(4 << 20)
-            line = json.loads(text.decode("ascii")) if text.endswith(b"\n") else refuse("the index ends in the middle: it was cut off")
-        except (ValueError, zstandard.ZstdError) as error:
-            refuse(f"the index cannot be read: {error}")
-        return line if isinstance(line, dict) else refuse("the index holds a line that is no object")
+        except zstandard.ZstdError as error:
+            refuse(f"the index cannot be decompressed: {error}")
+        return dict(json.loads(text)) if text.endswith(b"\n") else refuse("the index ends in the middle: it was cut off")
 
 
 # ---- Repository ------------------------------------------------------------------------------------------------------
@@ -378,33 +358,26 @@ class Repository:
         self.facts, _, _ = signed(data, "repo.json")
         if identity and self.facts["recipient"] and not self._is_of(identity):
             refuse("this identity is not the one of repo.json: it belongs to another repository, or repo.json was replaced")
-        names = [f"chains/{chain}/{name}" for chain in self.names("chains") for name in self.names(f"chains/{chain}")]
-        self.backups = sorted((self._backup(name) for name in names if name.endswith(".manifest.json")), key=lambda b: (order(b), b.stem))
+        names = [os.path.relpath(path, root) for path in glob.iglob(os.path.join(glob.escape(root), "chains/*/*.manifest.json"))]
+        self.backups = sorted(
+            (self._backup(name) for name in names), key=lambda b: (b.facts.get("chain", ""), b.facts.get("seq", 0), b.stem)
+        )
 
     def _is_of(self, identity: Identity) -> bool:
         return bech32(self.facts["recipient"], "age") == identity.public and self.facts["root"] == identity.root.hex()
 
-    def path(self, key: str) -> str:
-        return os.path.join(self.root, key)
-
-    def names(self, folder: str) -> list[str]:
-        return sorted(os.listdir(self.path(folder))) if os.path.isdir(self.path(folder)) else []
-
     def read(self, key: str) -> bytes:
-        whole = Plain(self.path(key))
+        """A small object."""
+        whole = Plain(os.path.join(self.root, key))
         return whole.read(0, whole.size) if whole.size <= PIECE else refuse(f"{key} is too long to be what its name says")
 
     def _backup(self, key: str) -> Backup:
         data = self.read(key)
-        facts: dict[str, Any] = {}
-        problem = ""
+        stem, sha256 = key[: -len(".manifest.json")], hashlib.sha256(data).hexdigest()
         try:
-            facts = self._judged(key, data)
-        except Refused as error:
-            problem = str(error)
-        except (KeyError, TypeError, ValueError) as error:
-            problem = f"{key} is malformed: {error!r}"
-        return Backup(key[: -len(".manifest.json")], facts, hashlib.sha256(data).hexdigest(), problem)
+            return Backup(stem, self._judged(key, data), sha256, "")
+        except MALFORMED as error:
+            return Backup(stem, {}, sha256, f"{key}: {told(error)}")
 
     def _judged(self, key: str, data: bytes) -> dict[str, Any]:
         """A manifest that an admitted writer signed for this very place."""
@@ -418,8 +391,8 @@ class Repository:
             refuse(f"{key} belongs to another repository: it was copied here")
         if not verified(writer["publicKey"], b"manifest", body, signature):
             refuse(f"{key} has no valid signature of writer {facts['writer']}: it was damaged or forged")
-        if facts["cipher"] not in SUFFIXES or facts["recipient"] != self.facts["recipient"] or not re.fullmatch("[A-Za-z]+", facts["type"]):
-            refuse(f"{key} names a type or cipher that this repository does not have")
+        if any(facts[name] != self.facts[name] for name in ("cipher", "recipient")) or not re.fullmatch("[A-Za-z]+", facts["type"]):
+            refuse(f"{key} names a cipher or type that this repository does not have")
         return facts
 
     def _writer(self, id_: str) -> dict[str, Any]:
@@ -428,23 +401,25 @@ class Repository:
             root, name = self.facts["root"], f"writers/{id_}"
             first = str(self.facts.get("firstWriter") or "").encode()
             is_first = bool(first) and signed(first, "firstWriter")[0]["keyId"] == id_
-            if not re.fullmatch("[0-9a-f]{16}", id_) or not (is_first or (root and os.path.exists(self.path(name)))):
+            if not re.fullmatch("[0-9a-f]{16}", id_) or not (is_first or (root and os.path.exists(os.path.join(self.root, name)))):
                 refuse(f"it is by writer {id_}, whom nobody admitted")
             record, body, signature = signed(first if is_first else self.read(name), name)
-            if (
-                not verified(root or record["publicKey"], b"writer", body, signature)
-                or record["repositoryId"] != self.facts["repositoryId"]
-            ):
+            if not verified(root or record["publicKey"], b"writer", body, signature):
                 refuse(f"{name} was not signed by the root of this repository")
-            if hashlib.sha256(bytes.fromhex(record["publicKey"])).hexdigest()[:16] != id_ or record["keyId"] != id_:
-                refuse(f"{name} admits another key than its name says")
+            if (
+                record["repositoryId"] != self.facts["repositoryId"]
+                or hashlib.sha256(bytes.fromhex(record["publicKey"])).hexdigest()[:16] != id_
+                or record["keyId"] != id_
+            ):
+                refuse(f"{name} admits another key, or to another repository: it was copied here")
             self.writers[id_] = record
         return self.writers[id_]
 
     def find(self, wanted: str) -> Backup:
-        found = [b for b in self.backups if not b.problem and wanted in (b.id, "latest")]
-        problems = [b.problem for b in self.backups if b.problem and b.id == wanted]
-        return found[-1] if found else refuse(problems[0] if problems else f"there is no backup {wanted} that counts")
+        found = sorted((b for b in self.backups if b.id == wanted), key=lambda b: b.problem)
+        if not found or found[0].problem:
+            refuse(found[0].problem if found else f"there is no backup {wanted}")
+        return found[0]
 
     def ancestry(self, backup: Backup) -> list[Backup]:
         """The backup and all that it builds on, each with the manifest that the next one names."""
@@ -458,31 +433,24 @@ class Repository:
 
     def content(self, path: str, cipher: str, expected: dict[str, Any]) -> Content:
         """An object of a backup, after all of it was compared with what the manifest signs."""
-        whole, digest = Plain(self.path(path)), hashlib.sha256()
+        whole, digest = Plain(os.path.join(self.root, path)), hashlib.sha256()
         for position in range(0, whole.size, PIECE):
             digest.update(whole.read(position, min(PIECE, whole.size - position)))
         if (whole.size, digest.hexdigest()) != (expected["size"], expected["sha256"]):
             refuse(f"{path} is not what its manifest signs: size {whole.size}, SHA-256 {digest.hexdigest()}. It was damaged or replaced")
         if cipher == "None":
             return whole
-        content = Sealed(self.path(path), self.identity or refuse("the repository is encrypted: its identity is needed (-i)"))
+        content = Sealed(os.path.join(self.root, path), self.identity or refuse("the repository is encrypted: its identity is needed (-i)"))
         named = SUFFIXES[cipher].endswith("age") == content.header.startswith(b"age-")
         return content if named else refuse(f"{path} is sealed with another cipher than its manifest says")
-
-
-def order(backup: Backup) -> tuple[int, str]:
-    return int(backup.facts.get("seq", 0)), str(backup.facts.get("startTime", ""))
 
 
 def signed(data: bytes, what: str) -> tuple[dict[str, Any], bytes, bytes]:
     """A signed JSON document, the bytes that were signed, and the signature."""
     tail = re.fullmatch(rb'(.*,\n)  "signature": "([A-Za-z0-9+/]{86}==)"\n}\n', data, re.DOTALL)
-    if not tail:
+    if not tail or base64.b64encode(base64.b64decode(tail[2])) != tail[2]:
         refuse(f"{what} does not end with a signature: it was cut off, damaged or edited")
-    try:
-        return json.loads(data), tail[1], base64.b64decode(tail[2])
-    except ValueError as error:
-        refuse(f"{what} is no JSON: {error}")
+    return dict(json.loads(data)), tail[1], base64.b64decode(tail[2])
 
 
 def verified(public: str, purpose: bytes, body: bytes, signature: bytes) -> bool:
@@ -514,12 +482,12 @@ class Tree:
 
     def rows(self) -> Iterator[Row]:
         """Every path once. Not the first reading of a file that changed meanwhile: the next row is a second one."""
-        return (row for row in Index(self.index) if row.state != "superseded")
+        return (row for row in Index(self.index) if row["state"] != "superseded")
 
     def pieces(self, row: Row) -> Iterator[tuple[int, bytes]]:
         """A file's content as (position, bytes) without its holes. Refused at the end if its SHA-256 is another one."""
         digest, done = hashlib.sha256(), 0
-        for archive, position, length in row.parts or [[row.archive, self._behind_headers(row), row.size]]:
+        for archive, position, length in row["parts"] or [[row["archive"], self._behind_headers(row), row["size"]]]:
             for at in range(0, length, PIECE):
                 size = min(PIECE, length - at)
                 piece = self.archives[archive].read(position + at, size) if archive >= 0 else bytes(size)
@@ -527,12 +495,13 @@ class Tree:
                 if archive >= 0:
                     yield done, piece
                 done += size
-        if digest.hexdigest() != row.sha256:
-            refuse(f"the content of {row.path!r} is not what the index says")
+        if digest.hexdigest() != row["sha256"]:
+            refuse(f"the content of {row['path']!r} is not what the index says")
 
     def _behind_headers(self, row: Row) -> int:
         """Where the content of a tar member begins: behind its header, and before that perhaps PAX records with one of their own."""
-        archive, position = self.archives[row.archive], row.offset
+        archive: Content = self.archives[row["archive"]]
+        position: int = row["offset"]
         while (header := archive.read(position, 512))[156:157] == b"x":
             position += 512 + -(-int(header[124:136].rstrip(b"\0 "), 8) // 512) * 512
         return position + 512
@@ -568,10 +537,10 @@ class Target:
 
     def file(self, row: Row, pieces: Iterator[tuple[int, bytes]]) -> None:
         """Written under another name, and put in place when its content was found right."""
-        folder, name = self.folder(os.path.dirname(row.path)), os.path.basename(row.path)
+        folder, name = self.folder(os.path.dirname(row["path"])), os.path.basename(row["path"])
         descriptor = os.open(self.partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
         try:
-            os.ftruncate(descriptor, row.size)
+            os.ftruncate(descriptor, row["size"])
             for position, piece in pieces:
                 done = 0
                 while done < len(piece):
@@ -594,29 +563,29 @@ class Target:
 
     def special(self, row: Row) -> None:
         """A symlink, a fifo, or a device."""
-        folder, name = self.folder(os.path.dirname(row.path)), os.path.basename(row.path)
-        if row.kind == "l":
-            os.symlink(row.link, name, dir_fd=folder)
-        elif row.kind == "p":
+        folder, name = self.folder(os.path.dirname(row["path"])), os.path.basename(row["path"])
+        if row["kind"] == "l":
+            os.symlink(row["link"], name, dir_fd=folder)
+        elif row["kind"] == "p":
             os.mkfifo(name, 0o600, dir_fd=folder)
         elif os.geteuid() == 0:
-            os.mknod(name, 0o600 | (stat.S_IFCHR if row.kind == "c" else stat.S_IFBLK), os.makedev(*row.device), dir_fd=folder)
+            os.mknod(name, 0o600 | (stat.S_IFCHR if row["kind"] == "c" else stat.S_IFBLK), os.makedev(*row["device"]), dir_fd=folder)
         else:
             self.left_out["devices"] = self.left_out.get("devices", 0) + 1
             return
         self.attributes(folder, name, row)
 
     def attributes(self, folder: int, name: bytes, row: Row) -> None:
-        """Owner, mode, extended attributes, time: in this order, since each may undo the one behind it."""
+        """Owner, mode, extended attributes, time: a new owner takes special modes and capabilities away, so it comes first."""
         descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         itself = f"/proc/self/fd/{descriptor}"  # leads to this very path, also where it is a symlink
         try:
-            given = self._tried("owners", lambda: os.chown(itself, row.uid, row.gid))
-            if row.kind != "l":
-                os.chmod(itself, row.mode if given else row.mode & ~(stat.S_ISUID | stat.S_ISGID))
-            for key, value in row.xattrs.items():
+            given = self._tried("owners", lambda: os.chown(itself, row["uid"], row["gid"]))
+            if row["kind"] != "l":
+                os.chmod(itself, row["mode"] if given else row["mode"] & ~(stat.S_ISUID | stat.S_ISGID))
+            for key, value in row["xattrs"].items():
                 self._tried("extended attributes", lambda key=key, value=value: os.setxattr(itself, key, value))  # type: ignore[misc]
-            os.utime(itself, ns=(row.mtime_ns, row.mtime_ns))
+            os.utime(itself, ns=(row["mtime_ns"], row["mtime_ns"]))
         finally:
             os.close(descriptor)
 
@@ -637,23 +606,23 @@ def restore(tree: Tree, target: Target, globs: list[bytes]) -> int:
     last: list[Row] = []
     needed, count = {b"."}, 0
     for row in tree.rows():
-        folders.update({row.path: row} if row.kind == "d" else {})
-        several.update({row.path: row} if row.links > 1 else {})
-        if globs and not any(fnmatch.fnmatchcase(path, glob) for path in upwards(row.path) for glob in globs):
+        folders.update({row["path"]: row} if row["kind"] == "d" else {})
+        several.update({row["path"]: row} if row["links"] > 1 else {})
+        if globs and not any(fnmatch.fnmatchcase(path, pattern) for path in upwards(row["path"]) for pattern in globs):
             continue
-        needed.update(path for path in upwards(row.path) if path in folders)
+        needed.update(path for path in upwards(row["path"]) if path in folders)
         count += 1
-        if row.kind == "f":
+        if row["kind"] == "f":
             target.file(row, tree.pieces(row))
-            placed[row.path] = row.path
-        elif row.kind == "h" and row.link in placed:
-            target.link(row.path, placed[row.link])
-        elif row.kind == "h":  # the name it shares was not wanted: this one takes its place
-            first = several.get(row.link) or refuse(f"the index makes {row.path!r} a name of {row.link!r}, which is no file")
-            target.file(first._replace(path=row.path), tree.pieces(first))
-            placed[row.link] = row.path
-        elif row.kind == "d":
-            target.folder(row.path)
+            placed[row["path"]] = row["path"]
+        elif row["kind"] == "h" and row["link"] in placed:
+            target.link(row["path"], placed[row["link"]])
+        elif row["kind"] == "h":  # the name it shares was not wanted: this one takes its place
+            first = several.get(row["link"]) or refuse(f"the index makes {row['path']!r} a name of {row['link']!r}, which is no file")
+            target.file({**first, "path": row["path"]}, tree.pieces(first))
+            placed[row["link"]] = row["path"]
+        elif row["kind"] == "d":
+            target.folder(row["path"])
         else:
             last.append(row)
     for row in last:  # symlinks among them: nothing is written any more that could go through one
@@ -711,11 +680,11 @@ def verify(options: argparse.Namespace) -> None:
     for backup in [repository.find(options.backup)] if options.backup else repository.backups:
         try:
             tree = Tree(repository, repository.find(backup.id))
-            files = [sum(len(piece) for _, piece in tree.pieces(row)) for row in tree.rows() if row.kind == "f"]
+            files = [sum(len(piece) for _, piece in tree.pieces(row)) for row in tree.rows() if row["kind"] == "f"]
             print(f"{backup.id}  good: {len(files)} files, {sum(files)} bytes")
-        except Refused as error:
+        except MALFORMED as error:
             bad += 1
-            print(f"{backup.id}  BAD: {error}")
+            print(f"{backup.id}  BAD: {told(error)}")
     for chain, numbers in missing(repository).items():
         print(f"chain {chain}: no backup has the numbers {numbers}; retention, or somebody else, took them away")
     if bad:
@@ -736,7 +705,7 @@ def restore_(options: argparse.Namespace) -> None:
     for _ in tree.rows():
         pass  # the index is whole: only now something is written
     target = Target(options.target)
-    count = restore(tree, target, [os.fsencode(glob) for glob in options.include])
+    count = restore(tree, target, [os.fsencode(pattern) for pattern in options.include])
     print(f"{count} paths of backup {tree.backup.id} are in {options.target}")
     for what, number in target.left_out.items():
         print(f"not set, since the system refused it: {what} of {number} paths", file=sys.stderr)
@@ -780,8 +749,8 @@ def main() -> int:
     try:
         options = parser.parse_args()
         options.run(options)
-    except (Refused, OSError) as error:
-        print(f"restore.py: {error}", file=sys.stderr)
+    except MALFORMED as error:
+        print(f"restore.py: {told(error)}", file=sys.stderr)
         return 1
     return 0
 
