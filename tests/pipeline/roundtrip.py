@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import struct
 import subprocess
 import threading
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,9 @@ from iot_backup.worker.contents import Files
 from iot_backup.worker.index import Row
 from iot_backup.worker.index_reader import IndexReader
 from iot_backup.worker.packing import Destination, Packed, pack
+from iot_backup.worker.selection import EVERYTHING, Selection
 from iot_backup.worker.unpacking import Unpacked, unpack
+from iot_backup.worker.xattrs import is_kept
 
 IDENTITY = Identity(b"\x42" * 32)
 
@@ -35,7 +38,15 @@ class Backup:
     compressed: bool
 
 
-def back_up(source: Path, *, cipher: str = "Age", level: int | None = 1, files: Files | None = None) -> Backup:
+def back_up(
+    source: Path,
+    *,
+    cipher: str = "Age",
+    level: int | None = 1,
+    selection: Selection = EVERYTHING,
+    one_file_system: bool = False,
+    files: Files | None = None,
+) -> Backup:
     archive, index = bytearray(), bytearray()
     recipient = None if cipher == "None" else IDENTITY.recipient
     root = os.open(source, os.O_RDONLY | os.O_DIRECTORY)
@@ -47,6 +58,8 @@ def back_up(source: Path, *, cipher: str = "Age", level: int | None = 1, files: 
             archives=["0123456789abcdef"],
             level=level,
             stop=threading.Event(),
+            selection=selection,
+            one_file_system=one_file_system,
             files=files,
         )
     finally:
@@ -62,7 +75,7 @@ def collecting(into: bytearray):
     return sink
 
 
-def bring_back(backup: Backup, target: Path, *, stop: threading.Event | None = None) -> Unpacked:
+def bring_back(backup: Backup, target: Path, *, devices: bool = False, stop: threading.Event | None = None) -> Unpacked:
     root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
     try:
         return unpack(
@@ -73,6 +86,7 @@ def bring_back(backup: Backup, target: Path, *, stop: threading.Event | None = N
             content=backup.packed.counts.source_bytes,
             entries=backup.packed.counts.entries,
             stop=stop or threading.Event(),
+            devices=devices,
         )
     finally:
         os.close(root)
@@ -97,13 +111,17 @@ def stock_restore(backup: Backup, target: Path, scratch: Path) -> None:
     """`age -d | zstd -d | tar x`, nothing of ours."""
     (scratch / "key").write_text(IDENTITY.text + "\n")
     (scratch / "archive").write_bytes(backup.archive)
-    command = "age -d -i key archive | zstd -dq | tar x --same-permissions --same-owner --warning=all -C " + str(target)
+    command = (
+        "age -d -i key archive | zstd -dq | tar x --same-permissions --same-owner --xattrs --xattrs-include='*' --acls --warning=all -C "
+    )
+    command += str(target)
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=scratch, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def facts(root: Path, *, whole_seconds: bool = False) -> dict[bytes, tuple[object, ...]]:
-    """Everything that must come back of each path: kind, mode, owner, time, content or target, and which names are one file."""
+    """Everything that must come back of each path: kind, mode, owner, time, content or target, extended attributes, and which names are
+    one file."""
     found: dict[bytes, tuple[object, ...]] = {}
     names: dict[int, list[bytes]] = {}
     top = os.fsencode(root)
@@ -127,8 +145,31 @@ def _facts(path: bytes, st: os.stat_result, whole_seconds: bool) -> tuple[object
             content = hashlib.sha256(file.read()).hexdigest()
     elif stat.S_ISLNK(st.st_mode):
         content = os.readlink(path)
+    elif stat.S_ISCHR(st.st_mode) or stat.S_ISBLK(st.st_mode):
+        content = st.st_rdev
     time = st.st_mtime_ns // 10**9 if whole_seconds else st.st_mtime_ns
-    return stat.S_IFMT(st.st_mode), stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid, time, content
+    return stat.S_IFMT(st.st_mode), stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid, time, content, xattrs(path)
+
+
+def xattrs(path: bytes | Path) -> dict[str, bytes]:
+    """Those that a backup keeps."""
+    kept = [name for name in os.listxattr(path, follow_symlinks=False) if is_kept(os.fsencode(name))]
+    return {name: os.getxattr(path, name, follow_symlinks=False) for name in sorted(kept)}
+
+
+def acl(*entries: tuple[str, int | None, int]) -> bytes:
+    """A POSIX ACL as Linux keeps it, from (`user`, `group`, `mask` or `other`; id; permissions)."""
+    tags = {("user", False): 1, ("user", True): 2, ("group", False): 4, ("group", True): 8, ("mask", False): 16, ("other", False): 32}
+    packed = [
+        struct.pack("<HHI", tags[what, number is not None], bits, 2**32 - 1 if number is None else number) for what, number, bits in entries
+    ]
+    return struct.pack("<I", 2) + b"".join(packed)
+
+
+ACL = acl(("user", None, 6), ("user", 1234, 4), ("group", None, 0), ("group", 77, 7), ("mask", None, 5), ("other", None, 4))
+DEFAULT_ACL = acl(("user", None, 7), ("user", 1234, 7), ("group", None, 5), ("mask", None, 7), ("other", None, 0))
+CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)
+"""cap_net_bind_service=ep"""
 
 
 def odd_tree(root: Path) -> None:
@@ -160,7 +201,17 @@ def odd_tree(root: Path) -> None:
     (root / ".kbackup" / "deleted").write_bytes(b"mine")
     (root / ".kbackup~").write_bytes(b"also mine")
     (root / "-rf").write_bytes(b"dash")
+    os.setxattr(root / "secret", "user.note", b"\0 binary =\n\xff")
+    os.setxattr(root / "secret", "user.per%cent=\udcff", b"")
+    os.setxattr(root / "deep" / long, "user.on a folder", b"v" * 1000)
+    os.setxattr(root / "size 513", "system.posix_acl_access", ACL)
+    os.setxattr(root / "empty folder", "system.posix_acl_default", DEFAULT_ACL)
+    os.setxattr(root, "user.root", b"of the tree")
     if os.geteuid() == 0:
+        os.setxattr(root / "size 512", "security.capability", CAPABILITY)
+        os.setxattr(root / "size 511", "trusted.ours", b"seen by root")
+        os.setxattr(root / "dangling", "trusted.link", b"on a link", follow_symlinks=False)
+        os.setxattr(root / "fifo", "trusted.fifo", b"on a fifo")
         os.chown(root / "a", 4_000_000_000, 3_000_000)
         os.chown(root / "empty folder", 1000, 2000)
         os.chown(root / "dangling", 1, 2, follow_symlinks=False)

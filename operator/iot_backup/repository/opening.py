@@ -128,4 +128,4 @@ def _opened(
         raise KeyMissing(
             "the repository is encrypted, and no passphrase for it is set up: bring an identity in a Secret (spec.identitySecretRef)"
         )
-    return keyfiles.by_passphrase(store, record, namespace, passphrase), True
+    return keyfiles.by_passphrase(store, record, namespace, passphrase)[0], True

@@ -65,6 +65,8 @@ class WriterRecord(Record):
     public_key: Hex
     passphrase_tag: Hex | None
     """HMAC of the passphrase under the writer key: shows an edited Secret long before a restore would."""
+    passphrase_serial: Annotated[int, Field(ge=1)] | None = None
+    """Of the key file that this passphrase opens: once it is gone, the passphrase is an old one."""
     admission_time: Time
 
 

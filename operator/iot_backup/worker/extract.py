@@ -6,17 +6,34 @@ nothing of this backup is written beside a link before; then it gets its own att
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from iot_backup.errors import CorruptData
 from iot_backup.worker.attributes import Attributes
-from iot_backup.worker.index import CHANGED, DAMAGED, FIFO, FILE, FOLDER, HARD_LINK, ROOT, SUPERSEDED, SYMLINK, Row
+from iot_backup.worker.index import (
+    CHANGED,
+    CHARACTER_DEVICE,
+    DAMAGED,
+    DEVICES,
+    FIFO,
+    FILE,
+    FOLDER,
+    HARD_LINK,
+    ROOT,
+    SUPERSEDED,
+    SYMLINK,
+    Row,
+)
 from iot_backup.worker.target import Target, target_error
 
+_NO_DEVICES = (errno.EPERM, errno.EACCES, errno.EINVAL, errno.EOPNOTSUPP)
+"""This user, or this file system, makes no device nodes."""
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -36,6 +53,9 @@ class Extracted:
     folders: int = 0
     symlinks: int = 0
     fifos: int = 0
+    devices: int = 0
+    devices_left_out: int = 0
+    """Not asked for, or this user may not make them."""
     bytes: int = 0
     """Of files' contents."""
     changed: int = 0
@@ -61,8 +81,10 @@ class _Level:
 class Extractor:
     """Use `add` for each row, then `finish` once; `close` in any case."""
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, *, devices: bool = False) -> None:
+        """`devices`: make device nodes, too."""
         self._target = Target(root)
+        self._devices = devices
         self._attributes = Attributes()
         self._levels: list[_Level] = []
         self._linked: dict[bytes, int] = {}
@@ -113,6 +135,8 @@ class Extractor:
             self._hard_link(level, name, row)
         elif row.kind == FIFO:
             self._fifo(level, name, row)
+        elif row.kind in DEVICES:
+            self._device(level, name, row)
 
     def _enter_root(self, row: Row) -> None:
         if self._levels or row.path != ROOT or row.kind != FOLDER:
@@ -203,6 +227,33 @@ class Extractor:
             self._target.discard(level.descriptor)
             raise
         self.done.fifos += 1
+
+    def _device(self, level: _Level, name: bytes, row: Row) -> None:
+        kind = stat.S_IFCHR if row.kind == CHARACTER_DEVICE else stat.S_IFBLK
+        if not (self._devices and self._made_device(level.descriptor, kind | 0o600, row.device)):
+            self.done.devices_left_out += 1
+            return
+        try:
+            # To open a device does something; this descriptor only names it.
+            descriptor = os.open(self._target.temporary, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=level.descriptor)
+            try:
+                self._attributes.apply(b"/proc/self/fd/%d" % descriptor, row)
+            finally:
+                os.close(descriptor)
+            self._target.place(level.descriptor, name)
+        except BaseException:
+            self._target.discard(level.descriptor)
+            raise
+        self.done.devices += 1
+
+    def _made_device(self, folder: int, mode: int, device: tuple[int, int]) -> bool:
+        try:
+            os.mknod(self._target.temporary, mode, os.makedev(*device), dir_fd=folder)
+        except OSError as error:
+            if error.errno not in _NO_DEVICES:
+                raise
+            return False
+        return True
 
 
 def _checked(row: Row, content: Content, descriptor: int | None) -> None:

@@ -14,7 +14,7 @@ from iot_backup.repository import reading, trust
 from iot_backup.repository.opening import open_for_restore
 from iot_backup.storage.opening import open_store
 from iot_backup.worker import folders, keys
-from iot_backup.worker.notes import CHANGED, DAMAGED, UNREADABLE
+from iot_backup.worker.notes import CHANGED, DAMAGED, INCOMPLETE, UNREADABLE
 from iot_backup.worker.unpacking import Unpacked, unpack
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def restore(order: spec.RestoreOrder, secrets: Path, target: Path, cancel: Cance
             content=manifest.counts.source_bytes,
             entries=manifest.counts.entries,
             stop=cancel.requested,
+            devices=order.devices,
         )
     return _result(manifest, unpacked), _warnings(manifest, unpacked)
 
@@ -72,12 +73,23 @@ def _warnings(manifest: Manifest, unpacked: Unpacked) -> tuple[Warn, ...]:
             unpacked.refused.modes_refused,
             "paths that were there before belong to somebody else and keep their mode and time",
         ),
+        (
+            "XattrsNotRestored",
+            unpacked.refused.xattrs_refused,
+            "paths lack extended attributes, ACLs or capabilities of the backup: this user may not set them, or the target cannot hold them",
+        ),
+        (
+            "DevicesNotRestored",
+            unpacked.written.devices_left_out,
+            "device nodes were left out: they are made if the restore asks for devices, and its user is root",
+        ),
         ("FilesChanged", unpacked.notes.get(CHANGED, 0), "files had changed while they were backed up"),
         (
             "FilesMissing",
             unpacked.notes.get(UNREADABLE, 0) + unpacked.notes.get(DAMAGED, 0),
             "files could not be read, or not to their end, when they were backed up",
         ),
+        ("FilesIncomplete", unpacked.notes.get(INCOMPLETE, 0), "paths lost extended attributes when they were backed up"),
     ]
     warnings = [Warn(reason=reason, message=f"{count} {meaning}", count=count) for reason, count, meaning in found if count]
     if manifest.inconsistent_source:

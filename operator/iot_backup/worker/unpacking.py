@@ -16,6 +16,7 @@ from iot_backup.worker.attributes import Attributes
 from iot_backup.worker.compression import Decompressed, PlainSource
 from iot_backup.worker.extract import Extracted, Extractor
 from iot_backup.worker.flow import Channel, Flow, Stop
+from iot_backup.worker.index import HOLE, Part
 from iot_backup.worker.index_reader import IndexReader
 from iot_backup.worker.room import check_room
 
@@ -29,7 +30,7 @@ class Unpacked:
 
     written: Extracted
     refused: Attributes
-    """Owners and modes that this user could not set."""
+    """Owners, modes and extended attributes that this user could not set."""
     notes: dict[str, int]
     """How many of each kind the backup had (`notes.NOTES`)."""
 
@@ -71,19 +72,48 @@ class ArchiveReader:
             raise CorruptData("the archive goes on behind its end: it was changed")
 
 
-def unpack(archive: PlainSource, index: PlainSource, target: int, *, compressed: bool, content: int, entries: int, stop: Stop) -> Unpacked:
+class WithHoles:
+    """A sparse file's content, whose holes are nowhere stored."""
+
+    def __init__(self, data: ArchiveReader, parts: tuple[Part, ...]) -> None:
+        self._data, self._parts = data, parts
+
+    def pieces(self, _size: int) -> Iterator[memoryview]:
+        """All of it."""
+        zeros = memoryview(bytes(_PIECE))
+        for part in self._parts:
+            if part.archive != HOLE:
+                yield from self._data.pieces(part.length)
+                continue
+            left = part.length
+            while left:
+                yield zeros[:left]
+                left -= min(left, _PIECE)
+
+
+def unpack(
+    archive: PlainSource,
+    index: PlainSource,
+    target: int,
+    *,
+    compressed: bool,
+    content: int,
+    entries: int,
+    stop: Stop,
+    devices: bool = False,
+) -> Unpacked:
     """Restore everything into the folder behind the descriptor `target`, which stays the caller's.
 
     `archive` and `index` give the containers' contents (`crypto.container.opener`); their signatures and digests were verified before,
     and `repository.reading` makes sure that they still hold. `compressed`: the archive's frames are zstd's. `content`, `entries`: bytes
-    and paths by the signed manifest. What is in the target and not in the backup stays. Raises CorruptData, TargetFull, AccessDenied,
+    and paths by the signed manifest. `devices`: make device nodes, too. What is in the target and not in the backup stays. Raises CorruptData, TargetFull, AccessDenied,
     SourceUnavailable, Cancelled; files in place by then are whole, and the restore can be run again.
     """
     check_room(target, content, entries)
     flow = Flow(stop)
     pieces: Channel[memoryview] = Channel(flow, _PIECES_AHEAD)
     thread = flow.run("unpack", lambda: _pull(archive, pieces, compressed=compressed))
-    extractor = Extractor(target)
+    extractor = Extractor(target, devices=devices)
     rows = IndexReader(Decompressed(index))
     try:
         _extract(rows, ArchiveReader(pieces), extractor, flow)
@@ -111,8 +141,8 @@ def _extract(rows: IndexReader, archive: ArchiveReader, extractor: Extractor, fl
         if row.offset != archive.taken or row.archive != len(rows.archives) - 1:
             raise CorruptData(f"archive and index do not agree where {row.path!r} begins: one of them was damaged or replaced")
         archive.expect(tar.header(row), row.path)
-        extractor.add(row, archive)
-        if padding := tar.padding(row.size):
+        extractor.add(row, WithHoles(archive, row.parts) if row.parts else archive)
+        if padding := tar.padding(tar.stored_size(row)):
             archive.expect(bytes(padding), row.path)
     archive.expect(tar.END, b"the end")
     archive.expect_end()

@@ -12,7 +12,8 @@ from iot_backup.crypto.identity import Identity
 from iot_backup.crypto.ranged import RangedReader
 from iot_backup.crypto.stream import CHUNK, SEALED, TAG
 from iot_backup.errors import CorruptData, KeyMissing, StorageUnavailable, WrongKey
-from tests.unit.crypto.sealed import IDENTITY, File, sealed
+
+from .sealed import IDENTITY, File, sealed
 
 CIPHERS = ("Age", "AES256")
 SIZES = (0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK + 17)
