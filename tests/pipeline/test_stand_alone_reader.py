@@ -34,7 +34,7 @@ def run(*arguments: object, stdin: bytes = b"", user: int | None = None, **envir
 
 # The interpreter may lie where only root reads, so everything is imported before the rights are given up.
 AS_SOMEBODY = """
-import encodings.utf_8, locale, os, runpy, shutil, sys
+import cryptography.hazmat.backends.openssl.backend, encodings.utf_8, locale, os, runpy, shutil, sys
 program = runpy.run_path(sys.argv[1])
 os.setgroups([]); os.setgid(65533); os.setuid(65533)
 del sys.argv[0]
