@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from iot_backup.core.spec import Floor
 from iot_backup.errors import Internal, KeyMissing, SourceUnavailable
 from iot_backup.repository.opening import Repository, open_for_restore, open_to_look
 from iot_backup.storage.read_only import ReadOnly
@@ -138,6 +140,27 @@ def test_damage_is_told_by_the_files_it_hits(two: Verified) -> None:
     assert (backup.files, backup.bytes) == (2, 1_500_000)
 
 
+@pytest.mark.parametrize("algorithm", ["AES256", "None"])
+def test_the_other_ciphers_hide_nothing_either(tmp_path: Path, algorithm: str) -> None:
+    open_to_all(tmp_path)
+    site, tree = Site(folder_place(tmp_path), tmp_path, algorithm=algorithm, passphrase=None), tmp_path / "tree"
+    site.recipients = () if algorithm == "None" else (site.person.recipient,)
+    site.pin(site.probe())
+    tree.mkdir()
+    (tree / "a.bin").write_bytes(random.Random(1).randbytes(3_000_000))
+    world = Verified(site, [site.backup(tree).archive])
+    assert world.at(Level.CONTENT).ok
+    archive = world.key(0, {"AES256": ".aes256", "None": ".zst"}[algorithm])
+    whole = world.place.read(archive)
+    rng = random.Random(9)
+    for level, percent in ((Level.STORED, 100), (Level.CONTENT, 99.999999)):
+        for at in [rng.randrange(len(whole) - 1000) for _ in range(4)]:
+            world.place.put(archive, flipped(at)(whole))
+            assert not world.at(level, percent=percent).ok, (level, at)
+    world.place.put(archive, whole)
+    assert world.at(Level.CONTENT).ok
+
+
 def cut(data: bytes) -> bytes:
     return data[:-1000]
 
@@ -214,6 +237,33 @@ def test_a_backup_that_was_taken_away_leaves_its_number(two: Verified) -> None:
     found = two.at(Level.METADATA)
     assert (found.ok, found.missing) == (False, {"daily": ((1, 1),)})
     assert [backup.ok for backup in found.backups] == [True]
+
+
+def test_a_hidden_newest_backup_is_missed_by_who_remembers_it(two: Verified) -> None:
+    remembered = Floor(seq=2, manifest_sha256=hashlib.sha256(two.place.read(two.key(1, ".manifest.json"))).hexdigest())
+    assert two.at(Level.METADATA, floors={"daily": remembered}).ok
+    two.place.remove(two.key(1, ".manifest.json"))
+    assert two.at(Level.METADATA).ok, "nobody remembers"
+    found = two.at(Level.METADATA, floors={"daily": remembered})
+    ((reason, message),) = reasons(found)
+    assert (found.ok, reason, "number 2 was there before" in message) == (False, "RolledBack", True)
+
+
+def test_an_older_manifest_in_the_newest_ones_place_is_missed_too(two: Verified) -> None:
+    newest = two.key(1, ".manifest.json")
+    remembered = Floor(seq=2, manifest_sha256=hashlib.sha256(two.place.read(newest)).hexdigest())
+    two.place.put(newest, two.place.read(two.key(0, ".manifest.json")))
+    assert {reason for reason, _ in reasons(two.at(Level.METADATA, floors={"daily": remembered}))} == {"RolledBack", "Untrusted"}
+
+
+def test_a_manifest_of_another_cipher(two: Verified) -> None:
+    """Only who has the writer's key can make one: its own repository is known to be of one cipher."""
+    repository = two.opened()
+    record = repository.record.model_copy(update={"cipher": "AES256"})
+    other = replace(repository, record=record, catalogue=replace(repository.catalogue, record=record))
+    found = verify(other, Wish(Level.METADATA))
+    assert {reason for reason, _ in reasons(found)} == {"CorruptData"}
+    assert all("the manifest says Age" in message for _, message in reasons(found))
 
 
 def test_no_key_file_is_left(two: Verified) -> None:

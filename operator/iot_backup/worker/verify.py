@@ -18,8 +18,8 @@ from pathlib import Path
 
 from iot_backup.core.layout import Member
 from iot_backup.core.spec import Floor
-from iot_backup.errors import CorruptData, InvalidSpec, IotBackupError, KeyMissing, SourceUnavailable
-from iot_backup.repository import keyfiles
+from iot_backup.errors import CorruptData, InvalidSpec, IotBackupError, KeyMissing, RolledBack, SourceUnavailable
+from iot_backup.repository import floor, keyfiles
 from iot_backup.repository.catalogue import Entry
 from iot_backup.repository.inspection import Gap, Inspector, gaps, with_parents
 from iot_backup.repository.opening import Repository
@@ -56,7 +56,7 @@ class Wish:
     scratch: Path | None = None
     """Level 4: an empty folder; each backup gets one below it, which is gone afterwards."""
     floors: Mapping[str, Floor] = field(default_factory=dict)
-    """By chain the newest backup that somebody remembers."""
+    """By chain the newest backup that somebody remembers; with `chain`, only for that one."""
     stop: Stop = field(default_factory=threading.Event)
 
 
@@ -155,7 +155,11 @@ def _of_the_whole(repository: Repository, entries: Sequence[Entry], wish: Wish) 
     record = repository.record
     if record.recipient is not None and not keyfiles.present(repository.store, record):
         yield KeyMissing(f"no key file for {record.recipient} is left: without a copy of the identity nothing here can be restored")
-    # FLOORS
+    for chain, remembered in sorted((c, f) for c, f in wish.floors.items() if wish.chain in (None, c)):
+        try:
+            floor.check(chain, entries, remembered)
+        except RolledBack as error:
+            yield error
 
 
 def _verified(repository: Repository, inspector: Inspector, entry: Entry, wish: Wish, *, whole: bool) -> Verified:
