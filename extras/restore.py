@@ -60,7 +60,7 @@ class Refused(Exception):
     """Something is not as it was written, or not as it was asked for. The message is for people."""
 
 
-MALFORMED = (Refused, OSError, AttributeError, KeyError, OverflowError, TypeError, ValueError)
+MALFORMED = (Refused, OSError, AttributeError, LookupError, OverflowError, TypeError, ValueError)
 
 
 def told(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import os
 import subprocess
 import sys
@@ -10,10 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 
+from iot_backup.core import manifest, signed
+from iot_backup.core.manifest import StoredObject
+from iot_backup.crypto.signing import Purpose, WriterKey
+from iot_backup.repository import reading
+from iot_backup.repository.opening import open_for_restore
+from iot_backup.worker.compression import Decompressed
 from tests.pipeline.conftest import folder_place
 from tests.pipeline.roundtrip import facts, odd_tree
-from tests.pipeline.sites import ROOT, Folder, Site, open_to_all
+from tests.pipeline.sites import NAMESPACE, ROOT, Folder, Site, open_to_all
 
 READER = Path(__file__).resolve().parents[2] / "extras" / "restore.py"
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it becomes another user")
@@ -226,6 +234,72 @@ def test_another_key_is_refused(volume_site: Site, plant: Path, tmp_path: Path) 
     assert "this key does not open" in refused("decrypt", stored, "-i", tmp_path / "person")
     assert "its identity is needed" in refused("restore", root, archive, tmp_path / "target")
     assert "is another one" in refused("list", root, "--fingerprint", "0" * 64)
+
+
+def with_another_index(site: Site, archive: str, change: Callable[[bytes], bytes]) -> None:
+    """What an admitted writer gone bad may do: its own signature on any index."""
+    (key,) = [key for key in site.manifests() if archive in key]
+    found, _, _ = manifest.decoded(site.place.read(key))
+    opened = open_for_restore(site.store(), NAMESPACE, site.trust, brought=site.person)
+    rows = change(Decompressed(reading.index(opened.store, found, opened.identity)).readall())
+    sealer, plain = opened.sealer(), zstandard.ZstdCompressor().compress(rows)
+    out = bytearray(sealer.room(len(plain)))
+    end = sealer.feed(plain, out, 0)
+    sealed = sealer.header + bytes(out[:end]) + sealer.finish()
+    described = StoredObject(size=len(sealed), sha256=hashlib.sha256(sealed).hexdigest(), header_sha256=sealer.header_sha256)
+    body = manifest.signable(found.model_copy(update={"index": described}))
+    site.place.put(found.member.index, sealed)
+    site.place.put(key, signed.closed(body, WriterKey(site.writer_key).signing.sign(Purpose.MANIFEST, body)))
+
+
+EVIL = [
+    (b'"path":"inner/file"', b'"path":"../outside"', "leads out of its folder"),
+    (b'"path":"inner/file"', b'"path":"/outside"', "leads out of its folder"),
+    (b'"path":"inner/file"', b'"path":"inner/../../outside"', "leads out of its folder"),
+    (b'"path":"inner/file"', b'"path":""', "leads out of its folder"),
+    (b'"path":"inner/file"', b'"path":"link/outside"', "File exists"),
+    (b'"kind":"f"', b'"kind":"x"', "no restore can follow"),
+    (b'"members":4', b'"members":5', "as many lines as it says"),
+    (b'{"end"', b'{"no end"', "cut off"),
+    (b'"version":1', b'"version":2', "no index of version 1"),
+    (b'"archive":0', b'"archive":7', "malformed"),
+    (b'"sha256":"', b'"sha256":"0', "is not what the index says"),
+]
+
+
+@pytest.mark.parametrize(("what", "instead", "words"), EVIL)
+def test_an_index_of_an_evil_writer_leads_nowhere(
+    volume_site: Site, identity: Path, tmp_path: Path, what: bytes, instead: bytes, words: str
+) -> None:
+    """Signed by an admitted one: still nothing is written outside of the target, nor through a link in it."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "inner").mkdir(parents=True)
+    (source / "inner" / "file").write_bytes(b"content")
+    (source / "link").symlink_to(tmp_path)
+    archive = volume_site.backup(source).archive
+    with_another_index(volume_site, archive, lambda rows: rows.replace(what, instead))
+    before = {path for path in tmp_path.rglob("*") if target not in path.parents and path != target}
+    assert words in refused("restore", copy_of(volume_site), archive, target, "-i", identity)
+    assert {path for path in tmp_path.rglob("*") if target not in path.parents and path != target} == before
+    assert not list(target.rglob("*.partial"))
+    assert not (target / "inner" / "file").exists()
+
+
+def test_holes_stay_holes(volume_site: Site, identity: Path, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    with open(source / "disk.img", "wb") as file:
+        for at in (0, 10 << 20, 40 << 20):
+            file.seek(at)
+            file.write(os.urandom(70_000))
+        file.truncate(64 << 20)
+    with open(source / "empty.img", "wb") as file:
+        file.truncate(1 << 30)
+    archive = volume_site.backup(source).archive
+    said("restore", copy_of(volume_site), archive, target, "-i", identity)
+    assert facts(target) == facts(source)
+    for name in ("disk.img", "empty.img"):
+        assert (target / name).stat().st_blocks <= (source / name).stat().st_blocks + 16
 
 
 def test_a_target_that_is_not_empty_is_left_as_it_is(volume_site: Site, identity: Path, plant: Path, tmp_path: Path) -> None:
