@@ -232,13 +232,12 @@ class Ahead:
             self._rows.append(row)
             self._seen += 1
             yield -1, 0
-            for number, begin, end in _spans(row):
+            for number, begin, end in spans(row):
                 if end <= until[number]:
                     continue
                 archive = self._opened(number)
-                end = min(end, archive.size)
                 position = max(begin, until[number])
-                while position < end:
+                while position < min(end, archive.size):
                     frame = archive.frame_at(position)
                     yield number, frame
                     position = until[number] = archive.begin(frame + 1)
@@ -257,7 +256,7 @@ class Ahead:
                 load.frames.set_exception(error)
 
 
-def _spans(row: Row) -> list[tuple[int, int, int]]:
+def spans(row: Row) -> list[tuple[int, int, int]]:
     """Where a row's headers and content are: archive, begin, end. Long headers reach further; what is missing is loaded when asked for."""
     if row.kind != FILE or row.state == SUPERSEDED:
         return []

@@ -11,7 +11,9 @@ import stat
 from collections.abc import Container
 from dataclasses import dataclass, field
 
+from iot_backup.worker.notes import SKIPPED, UNREADABLE
 from iot_backup.worker.selection import EVERYTHING, Selection
+from iot_backup.worker.target import entered
 from iot_backup.worker.walk import LISTED, MAX_DEPTH
 
 _LOST_AND_FOUND = b"lost+found"
@@ -32,6 +34,11 @@ class Mirror:
     removed: int = 0
     """Paths."""
 
+    def note(self, kind: str, path: bytes) -> None:
+        """A note of the index."""
+        if kind in (SKIPPED, UNREADABLE):
+            self.noted.add(path)
+
     def clear(self, folder: int, path: bytes, names: Container[bytes]) -> None:
         """Remove from the folder behind the descriptor, `path` below the root (b"" is the root), what has none of these names. OSError."""
         if path in self.noted:
@@ -43,31 +50,30 @@ class Mirror:
 
     def _remove(self, folder: int, name: bytes, path: bytes, device: int, depth: int) -> bool:
         """Whether nothing of that name is left."""
-        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if path in self.noted or (path == _LOST_AND_FOUND and found.st_uid == 0):
-            return False
-        if not stat.S_ISDIR(found.st_mode):
-            if not self._goes(path, False):
-                return False
-            if self.acts:
-                os.unlink(name, dir_fd=folder)
-            self.removed += 1
-            return True
-        if found.st_dev != device or depth >= MAX_DEPTH:
-            return False
-        inner = os.open(name, LISTED, dir_fd=folder)
         try:
-            if os.fstat(inner).st_dev != device:
-                return False
-            empty = all([self._remove(inner, below, _below(path, below), device, depth + 1) for below in _listed(inner)])
-        finally:
-            os.close(inner)
-        if not (empty and self._goes(path, True)):
+            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return True
+        is_folder = stat.S_ISDIR(found.st_mode)
+        if path in self.noted or found.st_dev != device or (path == _LOST_AND_FOUND and found.st_uid == 0):
+            return False
+        if (is_folder and not self._emptied(folder, name, path, device, depth)) or not self._goes(path, is_folder):
             return False
         if self.acts:
-            os.rmdir(name, dir_fd=folder)
+            (os.rmdir if is_folder else os.unlink)(name, dir_fd=folder)
         self.removed += 1
         return True
+
+    def _emptied(self, folder: int, name: bytes, path: bytes, device: int, depth: int) -> bool:
+        """Whether all that is in the folder `name` went."""
+        if depth >= MAX_DEPTH:
+            return False
+        inner = entered(folder, name) if self.acts else os.open(name, LISTED, dir_fd=folder)
+        try:
+            left = [below for below in _listed(inner) if not self._remove(inner, below, path + b"/" + below, device, depth + 1)]
+        finally:
+            os.close(inner)
+        return not left
 
     def _goes(self, path: bytes, is_folder: bool) -> bool:
         return self.asked.selects(path, is_folder) and self.covered.selects(path, is_folder)
