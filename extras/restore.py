@@ -576,15 +576,19 @@ class Target:
         self.attributes(folder, name, row)
 
     def attributes(self, folder: int, name: bytes, row: Row) -> None:
-        """Owner, mode, extended attributes, time: a new owner takes special modes and capabilities away, so it comes first."""
+        """Owner, extended attributes, mode, time: a new owner takes special modes and capabilities away, so it comes first."""
         descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         itself = f"/proc/self/fd/{descriptor}"  # leads to this very path, also where it is a symlink
         try:
             given = self._tried("owners", lambda: os.chown(itself, row["uid"], row["gid"]))
+            for key in os.listxattr(itself):
+                if key.startswith("system.posix_acl_"):  # inherited from the folder that holds the target
+                    os.removexattr(itself, key)
+            for key, value in row["xattrs"].items():
+                if given or key != b"security.capability":
+                    self._tried("extended attributes", lambda key=key, value=value: os.setxattr(itself, key, value))  # type: ignore[misc]
             if row["kind"] != "l":
                 os.chmod(itself, row["mode"] if given else row["mode"] & ~(stat.S_ISUID | stat.S_ISGID))
-            for key, value in row["xattrs"].items():
-                self._tried("extended attributes", lambda key=key, value=value: os.setxattr(itself, key, value))  # type: ignore[misc]
             os.utime(itself, ns=(row["mtime_ns"], row["mtime_ns"]))
         finally:
             os.close(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,11 +12,14 @@ from pathlib import Path
 import pytest
 
 from iot_backup.core.spec import Floor
-from iot_backup.errors import Internal, KeyMissing, SourceUnavailable
+from iot_backup.errors import Internal, InvalidSpec, KeyMissing, SourceUnavailable
 from iot_backup.repository.opening import Repository, open_for_restore, open_to_look
 from iot_backup.storage.read_only import ReadOnly
+from iot_backup.worker import verify_restored
+from iot_backup.worker.unpacking import Unpacked, unpack
 from iot_backup.worker.verify import Level, Verification, Wish, verify
 from tests.pipeline.conftest import folder_place
+from tests.pipeline.roundtrip import odd_tree
 from tests.pipeline.sites import NAMESPACE, Place, Site, open_to_all
 
 
@@ -96,6 +100,48 @@ def test_what_is_whole_is_found_whole(two: Verified, level: Level) -> None:
     assert [(backup.member.id, backup.type, backup.ok) for backup in found.backups] == [(id_, "Full", True) for id_ in two.ids]
     content = (3, 5_000_000 + 1_200_000 + 300_000) if level == Level.CONTENT else (0, 0)
     assert [(backup.files, backup.bytes) for backup in found.backups] == [content, content]
+
+
+def test_an_odd_tree_is_restored_and_compared_and_the_scratch_folder_is_empty_again(volume_site: Site, tmp_path: Path) -> None:
+    odd_tree(tmp_path / "tree")
+    scratch = volume_site.folder("scratch")
+    done = volume_site.backup(tmp_path / "tree")
+    world = Verified(volume_site, [done.archive])
+    found = world.at(Level.RESTORED, scratch=scratch)
+    assert found.ok, reasons(found)
+    assert (found.backups[0].files, found.backups[0].bytes) == (done.backup.files - 1, done.backup.source_bytes)
+    assert not list(scratch.iterdir())
+
+
+def test_a_restore_that_brings_back_something_else_is_told(two: Verified, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the restore had a defect: what it leaves is compared, not what it says."""
+
+    def broken(rows: object, sources: object, root: int, *more: object) -> Unpacked:
+        unpacked = unpack(rows, sources, root, *more)
+        os.truncate(f"/proc/self/fd/{root}/a.bin", 4_999_999)
+        os.utime(f"/proc/self/fd/{root}/logs/z.bin", (1, 1))
+        os.chmod(f"/proc/self/fd/{root}/logs/text.log", 0o600)
+        os.unlink(f"/proc/self/fd/{root}/link")
+        os.setxattr(f"/proc/self/fd/{root}/logs", "user.x", b"1")
+        os.makedirs(f"/proc/self/fd/{root}/more/still")
+        return unpacked
+
+    monkeypatch.setattr(verify_restored, "unpack", broken)
+    (backup,) = two.at(Level.RESTORED, scratch=two.site.folder("scratch"), ids=[two.ids[0]]).backups
+    told = " | ".join(problem.message for problem in backup.problems)
+    for words in ("'a.bin' came back with another content", "'link' came back with another fate", "z.bin' came back with another time",
+                  "text.log' came back with another mode", "'logs' came back with another set of extended attributes", "has 7 paths, and the index 6"):  # fmt: skip
+        assert words in told, words
+
+
+@pytest.mark.parametrize("suffix", [".age", ".index"])
+def test_a_damaged_backup_is_told_by_restoring_too(two: Verified, suffix: str) -> None:
+    two.change(two.key(0, suffix), flipped(0.5))
+    found = two.at(Level.RESTORED, scratch=two.site.folder("scratch"))
+    assert {backup.member.id: backup.ok for backup in found.backups} == {two.ids[0]: False, two.ids[1]: True}
+    assert {reason for reason, _ in reasons(found)} == {"CorruptData"}
+    with pytest.raises(InvalidSpec, match="no scratch folder"):
+        two.at(Level.RESTORED)
 
 
 OBJECTS = (".age", ".index", ".manifest.json")

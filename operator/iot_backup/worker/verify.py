@@ -24,7 +24,7 @@ from iot_backup.repository.catalogue import Entry
 from iot_backup.repository.inspection import Gap, Inspector, gaps, with_parents
 from iot_backup.repository.opening import Repository
 from iot_backup.storage.read_only import ReadOnly
-from iot_backup.worker import verify_content as content
+from iot_backup.worker import verify_content, verify_restored
 from iot_backup.worker.flow import Flow, Stop
 from iot_backup.worker.verify_content import Checked
 
@@ -33,7 +33,7 @@ EVERYTHING = 100.0
 
 
 class Level(IntEnum):
-    """How deep to look. Each has what is below it."""
+    """How deep to look. Each has what is below it; a restore reads and hashes as level 3 does."""
 
     METADATA = 1
     STORED = 2
@@ -169,7 +169,9 @@ def _verified(repository: Repository, inspector: Inspector, entry: Entry, wish: 
         return Verified(entry.member, None, wish.level, (Problem.of(problem),))
     problems = [Problem.of(error) for error in (inspector.bytes(manifest) if whole else inspector.metadata(manifest))]
     checked = Checked()
-    if wish.level >= Level.CONTENT:
-        checked = content.check(repository, inspector.entries, manifest, percent=wish.percent, rng=wish.rng, stop=wish.stop)
-        problems += [Problem.of(error) for error in checked.problems]
+    if wish.level == Level.CONTENT:
+        checked = verify_content.check(repository, inspector.entries, manifest, percent=wish.percent, rng=wish.rng, stop=wish.stop)
+    elif wish.level == Level.RESTORED and wish.scratch is not None:
+        checked = verify_restored.check(repository, inspector.entries, manifest, wish.scratch, wish.stop)
+    problems += [Problem.of(error) for error in checked.problems]
     return Verified(entry.member, manifest.type, wish.level, tuple(dict.fromkeys(problems)), checked.files, checked.bytes)

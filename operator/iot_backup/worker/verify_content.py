@@ -7,19 +7,18 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from iot_backup.core.manifest import Manifest, StoredObject
-from iot_backup.crypto.ranged import RangedReader
-from iot_backup.errors import ChainBroken, CorruptData, IotBackupError, NotFound, WrongKey
+from iot_backup.core.manifest import Manifest
+from iot_backup.errors import ChainBroken, CorruptData, IotBackupError, WrongKey
 from iot_backup.repository import reading
 from iot_backup.repository.catalogue import Entry
 from iot_backup.repository.opening import Repository
-from iot_backup.storage.store import Store
 from iot_backup.worker.ahead import Ahead
 from iot_backup.worker.archive import Archive
 from iot_backup.worker.compression import Decompressed
 from iot_backup.worker.flow import Flow, Stop
 from iot_backup.worker.index import FILE, SUPERSEDED, Row
 from iot_backup.worker.index_reader import IndexReader
+from iot_backup.worker.unpacking import Source
 
 _NAMED = 8
 """Damaged files that are told by name; of the others only the number."""
@@ -42,7 +41,7 @@ def check(
     """Read the index whole, and hash the content of each file, or of about `percent` of them. Cancelled, and what the store raises."""
     checked = Checked()
     try:
-        archives = _archives(repository, entries, manifest)
+        archives = [Archive(source.opened(), compressed=source.compressed) for source in sources(repository, entries, manifest)]
         _walk(repository, manifest, archives, checked, lambda: percent >= _ALL or rng.random() * _ALL < percent, Flow(stop))
     except (CorruptData, WrongKey) as error:
         checked.problems.append(error)
@@ -56,8 +55,8 @@ def index_rows(repository: Repository, manifest: Manifest) -> IndexReader:
     return IndexReader(Decompressed(reading.index(repository.store, manifest, repository.identity)))
 
 
-def _archives(repository: Repository, entries: Sequence[Entry], manifest: Manifest) -> list[Archive]:
-    """The archives that the index refers to, by their numbers. ChainBroken where it names one that is none of this backup's parents."""
+def sources(repository: Repository, entries: Sequence[Entry], manifest: Manifest) -> list[Source]:
+    """The archives that the index refers to, by their numbers. CorruptData, ChainBroken: it names one on which the backup does not build."""
     by_id = {e.manifest.id: e.manifest for e in entries if e.manifest and e.manifest.chain == manifest.chain}
     family: dict[str, Manifest] = {}
     current: Manifest | None = manifest
@@ -71,24 +70,13 @@ def _archives(repository: Repository, entries: Sequence[Entry], manifest: Manife
         raise ChainBroken(
             f"the index of {manifest.id} refers to the archives of {', '.join(strangers)}, on which it does not build, or which are gone"
         )
-    return [_opened(repository, family[id_]) for id_ in ids]
+    return [_source(repository, family[id_]) for id_ in ids]
 
 
-def _opened(repository: Repository, manifest: Manifest) -> Archive:
-    fetch = _fetch(repository.store, manifest.archive_key)
-    signed: StoredObject = manifest.archive
-    ranged = RangedReader(fetch, signed.size, manifest.cipher, repository.identity, signed.header_sha256)
-    return Archive(ranged, compressed=manifest.compression.algorithm == "Zstd")
-
-
-def _fetch(store: Store, key: str) -> Callable[[int, int], bytes]:
-    def fetch(start: int, length: int) -> bytes:
-        try:
-            return store.read_range(key, start, length)
-        except NotFound:
-            raise CorruptData(f"{key} is not in the store, and its manifest is: somebody deleted it") from None
-
-    return fetch
+def _source(repository: Repository, manifest: Manifest) -> Source:
+    return Source(
+        lambda: reading.archive(repository.store, manifest, repository.identity), compressed=manifest.compression.algorithm == "Zstd"
+    )
 
 
 def _walk(
