@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import os
 import subprocess
 import sys
@@ -11,17 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import zstandard
 
-from iot_backup.core import manifest, signed
-from iot_backup.core.manifest import StoredObject
-from iot_backup.crypto.signing import Purpose, WriterKey
-from iot_backup.repository import reading
-from iot_backup.repository.opening import open_for_restore
-from iot_backup.worker.compression import Decompressed
 from tests.pipeline.conftest import folder_place
+from tests.pipeline.handmade import chained, manifest_of, with_another_index
 from tests.pipeline.roundtrip import facts, odd_tree
-from tests.pipeline.sites import NAMESPACE, ROOT, Folder, Site, open_to_all
+from tests.pipeline.sites import ROOT, Folder, Site, open_to_all
 
 READER = Path(__file__).resolve().parents[2] / "extras" / "restore.py"
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it becomes another user")
@@ -236,22 +229,6 @@ def test_another_key_is_refused(volume_site: Site, plant: Path, tmp_path: Path) 
     assert "is another one" in refused("list", root, "--fingerprint", "0" * 64)
 
 
-def with_another_index(site: Site, archive: str, change: Callable[[bytes], bytes]) -> None:
-    """What an admitted writer gone bad may do: its own signature on any index."""
-    (key,) = [key for key in site.manifests() if archive in key]
-    found, _, _ = manifest.decoded(site.place.read(key))
-    opened = open_for_restore(site.store(), NAMESPACE, site.trust, brought=site.person)
-    rows = change(Decompressed(reading.index(opened.store, found, opened.identity)).readall())
-    sealer, plain = opened.sealer(), zstandard.ZstdCompressor().compress(rows)
-    out = bytearray(sealer.room(len(plain)))
-    end = sealer.feed(plain, out, 0)
-    sealed = sealer.header + bytes(out[:end]) + sealer.finish()
-    described = StoredObject(size=len(sealed), sha256=hashlib.sha256(sealed).hexdigest(), header_sha256=sealer.header_sha256)
-    body = manifest.signable(found.model_copy(update={"index": described}))
-    site.place.put(found.member.index, sealed)
-    site.place.put(key, signed.closed(body, WriterKey(site.writer_key).signing.sign(Purpose.MANIFEST, body)))
-
-
 EVIL = [
     (b'"path":"inner/file"', b'"path":"../outside"', "leads out of its folder"),
     (b'"path":"inner/file"', b'"path":"/outside"', "leads out of its folder"),
@@ -283,6 +260,63 @@ def test_an_index_of_an_evil_writer_leads_nowhere(
     assert {path for path in tmp_path.rglob("*") if target not in path.parents and path != target} == before
     assert not list(target.rglob("*.partial"))
     assert not (target / "inner" / "file").exists()
+
+
+def grown(site: Site, tmp_path: Path) -> tuple[list[str], list[Path]]:
+    """A chain of three with a delta, a new mode, a deletion and a change of kind; and what each of its trees was."""
+    tree, ids, trees = tmp_path / "tree", [], []
+    (tree / "inner").mkdir(parents=True)
+    (tree / "disk.img").write_bytes(os.urandom(5_300_000))
+    (tree / "inner" / "same").write_bytes(b"same" * 1000)
+    (tree / "inner" / "gone").write_bytes(b"gone")
+    (tree / "becomes").write_bytes(b"a file")
+    for step in range(3):
+        if step:
+            with open(tree / "disk.img", "r+b") as file:
+                file.write(b"step %d" % step)
+            (tree / "inner" / f"new {step}").write_bytes(os.urandom(1000 * step))
+            (tree / "inner" / "same").chmod(0o600 + step)
+        if step == 1:
+            (tree / "inner" / "gone").unlink()
+            (tree / "becomes").unlink()
+            (tree / "becomes").mkdir()
+        ids.append(site.backup(tree).archive)
+        trees.append(tmp_path / f"as it was {step}")
+        subprocess.run(["cp", "-a", tree, trees[-1]], check=True)
+    return ids, trees
+
+
+def test_every_backup_of_a_chain_comes_back(volume_site: Site, identity: Path, tmp_path: Path) -> None:
+    ids, trees = grown(volume_site, tmp_path)
+    chained(volume_site, ids, deltas=[b"disk.img"])
+    said("verify", copy_of(volume_site), "-i", identity)
+    for id_, tree in zip(ids, trees, strict=True):
+        said("restore", copy_of(volume_site), id_, tmp_path / id_, "-i", identity)
+        assert facts(tmp_path / id_) == facts(tree)
+    said("restore", copy_of(volume_site), ids[2], tmp_path / "part", "-i", identity, "--include", "disk.img")
+    assert (tmp_path / "part" / "disk.img").read_bytes() == (trees[2] / "disk.img").read_bytes()
+
+
+def test_a_chain_with_a_member_that_is_gone_damaged_or_another_one_is_refused(volume_site: Site, identity: Path, tmp_path: Path) -> None:
+    ids, _ = grown(volume_site, tmp_path)
+    chained(volume_site, ids, deltas=[b"disk.img"])
+    root, place = copy_of(volume_site), volume_site.place
+    words = ["restore", root, ids[2], tmp_path / "target", "-i", identity]
+    first = manifest_of(volume_site, ids[0])
+    for key, change, said_ in (
+        (first.member.manifest, None, "is missing"),
+        (first.archive_key, flip, "is not what its manifest signs"),
+        (first.archive_key, None, "No such file"),
+    ):
+        whole = place.read(key)
+        place.remove(key)
+        if change is not None:
+            place.put(key, change(whole))
+        assert said_ in refused(*words)
+        assert not (tmp_path / "target").exists()
+        place.put(key, whole)
+    with_another_index(volume_site, ids[0], lambda rows: rows)
+    assert "was replaced" in refused(*words)
 
 
 def test_holes_stay_holes(volume_site: Site, identity: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from iot_backup.worker import verify_restored
 from iot_backup.worker.unpacking import Unpacked, unpack
 from iot_backup.worker.verify import Level, Verification, Wish, verify
 from tests.pipeline.conftest import folder_place
+from tests.pipeline.handmade import chained, with_another_index
 from tests.pipeline.roundtrip import odd_tree
 from tests.pipeline.sites import NAMESPACE, Place, Site, open_to_all
 
@@ -142,6 +143,71 @@ def test_a_damaged_backup_is_told_by_restoring_too(two: Verified, suffix: str) -
     assert {reason for reason, _ in reasons(found)} == {"CorruptData"}
     with pytest.raises(InvalidSpec, match="no scratch folder"):
         two.at(Level.RESTORED)
+
+
+@pytest.fixture
+def chain(two: Verified) -> Verified:
+    """The same, of which the second is an increment of the first."""
+    chained(two.site, two.ids)
+    return two
+
+
+@pytest.mark.parametrize("level", list(Level))
+def test_a_whole_chain_is_found_whole(chain: Verified, level: Level) -> None:
+    found = chain.at(level, scratch=chain.site.folder("scratch"))
+    assert found.ok, reasons(found)
+    assert [backup.type for backup in found.backups] == ["Full", "Incremental"]
+    assert [backup.files for backup in found.backups] == ([3, 3] if level >= Level.CONTENT else [0, 0])
+
+
+def test_an_increment_is_looked_at_with_what_it_builds_on(chain: Verified) -> None:
+    assert [backup.member.id for backup in chain.at(Level.METADATA, ids=[chain.ids[1]]).backups] == chain.ids
+    assert [backup.member.id for backup in chain.at(Level.METADATA, ids=[chain.ids[0]]).backups] == chain.ids[:1]
+
+
+def test_a_parent_that_is_gone_damaged_or_another_one(chain: Verified) -> None:
+    manifest, archive = chain.key(0, ".manifest.json"), chain.key(0, ".age")
+    written, stored = chain.place.read(manifest), chain.place.read(archive)
+    chain.place.remove(manifest)
+    found = chain.at(Level.METADATA)
+    assert found.missing == {"daily": ((1, 1),)}
+    ((reason, message),) = reasons(found)
+    assert (reason, "which is not in the store" in message) == ("ChainBroken", True)
+    chain.place.put(manifest, flipped(0.3)(written))
+    assert [reason for reason, _ in reasons(chain.at(Level.METADATA))][-1] == "ChainBroken"
+    chain.place.put(manifest, written)
+    chain.place.put(archive, flipped(1_000_000)(stored))
+    found = chain.at(Level.CONTENT, percent=99.999999)
+    assert [backup.ok for backup in found.backups] == [False, False]
+    assert all("a.bin" in message for _, message in reasons(found))
+    chain.place.put(archive, stored)
+    with_another_index(chain.site, chain.ids[0], lambda rows: rows)
+    ((reason, message),) = reasons(chain.at(Level.METADATA))
+    assert (reason, "another manifest is in its place" in message) == ("ChainBroken", True)
+
+
+def test_an_index_that_refers_to_archives_of_others(chain: Verified) -> None:
+    chain_of_one = chain.ids[1].encode()
+    with_another_index(chain.site, chain.ids[1], lambda rows: rows.replace(chain.ids[0].encode(), b"0123456789abcdef"))
+    ((reason, message),) = reasons(chain.at(Level.CONTENT))
+    assert (reason, "on which it does not build" in message) == ("ChainBroken", True)
+    with_another_index(chain.site, chain.ids[1], lambda rows: rows.replace(b"," + b'"' + chain_of_one + b'"', b""))
+    assert {reason for reason, _ in reasons(chain.at(Level.CONTENT))} <= {"CorruptData", "ChainBroken"}
+
+
+ROWS = [
+    (b'"members":6', b'"members":7', "lines are missing or doubled"),
+    (b'"tar_size":', b'"tar_size":1', "bytes of its archive"),
+    (b'"offset":512', b'"offset":0', "out of its order"),
+    (b'{"end"', b'{"fin"', "cut off"),
+]
+
+
+@pytest.mark.parametrize(("what", "instead", "words"), ROWS)
+def test_an_index_that_contradicts_itself(two: Verified, what: bytes, instead: bytes, words: str) -> None:
+    with_another_index(two.site, two.ids[0], lambda rows: rows.replace(what, instead))
+    messages = [message for _, message in reasons(two.at(Level.CONTENT, ids=[two.ids[0]]))]
+    assert any(words in message for message in messages), messages
 
 
 OBJECTS = (".age", ".index", ".manifest.json")
