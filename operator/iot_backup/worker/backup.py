@@ -18,6 +18,7 @@ from iot_backup.repository import clocks
 from iot_backup.repository.commit import Committed, Deadline, Outcome, Run
 from iot_backup.repository.opening import Repository, open_for_backup
 from iot_backup.storage.opening import open_store
+from iot_backup.storage.secret_values import Secrets
 from iot_backup.worker import folders, keys
 from iot_backup.worker.notes import CHANGED, DAMAGED, SKIPPED, UNREADABLE, VANISHED, Noted
 from iot_backup.worker.packing import Destination, Packed, Sink, pack
@@ -40,7 +41,7 @@ WARNINGS = {
 """Reason and meaning of each kind of note."""
 
 
-def backup(order: spec.BackupOrder, secrets: Path, source: Path, cancel: Cancel) -> tuple[BackupResult, tuple[Warn, ...]]:
+def backup(order: spec.BackupOrder, secrets: Secrets, source: Path, cancel: Cancel) -> tuple[BackupResult, tuple[Warn, ...]]:
     """Back the source up and commit it. After any error before the commit the store is as it was, plus at most announced garbage."""
     booted = time.clock_gettime(time.CLOCK_BOOTTIME)
     with folders.opened(source, order.path, order.claim) as root:

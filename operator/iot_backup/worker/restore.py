@@ -13,6 +13,7 @@ from iot_backup.core.report import RestoreResult, Warn
 from iot_backup.repository import reading
 from iot_backup.repository.opening import open_for_restore
 from iot_backup.storage.opening import open_store
+from iot_backup.storage.secret_values import Secrets
 from iot_backup.worker import folders, keys
 from iot_backup.worker.notes import CHANGED, DAMAGED, UNREADABLE
 from iot_backup.worker.unpacking import Unpacked, unpack
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def restore(order: spec.RestoreOrder, secrets: Path, target: Path, cancel: Cancel) -> tuple[RestoreResult, tuple[Warn, ...]]:
+def restore(order: spec.RestoreOrder, secrets: Secrets, target: Path, cancel: Cancel) -> tuple[RestoreResult, tuple[Warn, ...]]:
     """Restore one member into the target. Nothing is written before everything that can be checked was checked."""
     with folders.opened(target, "", order.claim) as root:
         store = open_store(order.repository, secrets)
