@@ -29,7 +29,7 @@ Random = Callable[[int], bytes]
 
 @dataclass(frozen=True)
 class Repository:
-    """Made by `open_for_backup` or `open_for_restore` only."""
+    """Made by the functions `open_...` below only."""
 
     store: Store
     namespace: str
@@ -108,6 +108,12 @@ def open_for_restore(
             "this key opens it, but anyone could have made it so. If it is yours, set spec.encryption.fingerprint of the BackupStorage."
         )
     return Repository(store, namespace, record, Catalogue(store, namespace, record), identity)
+
+
+def open_to_look(store: Store, namespace: str, pinned: Trust) -> Repository:
+    """The pinned repository, for what needs no key: manifests, sizes and digests. Untrusted for any other."""
+    record = trust.pinned(found(store, layout.REPO), pinned)
+    return Repository(store, namespace, record, Catalogue(store, namespace, record))
 
 
 def _opened(

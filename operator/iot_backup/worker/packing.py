@@ -25,6 +25,7 @@ from iot_backup.worker.frames import Frames
 from iot_backup.worker.index import first_line, last_line, note_line
 from iot_backup.worker.members import Counts, Members
 from iot_backup.worker.notes import DAMAGED, UNREADABLE, Noted, Notes
+from iot_backup.worker.progress import Done, Progress
 from iot_backup.worker.sealing import SealedObject, Stored
 from iot_backup.worker.walk import Walk
 
@@ -80,6 +81,7 @@ def pack(
     level: int | None,
     stop: Stop,
     files: Files | None = None,
+    progress: Progress | None = None,
 ) -> Packed:
     """Back up the folder behind the descriptor `source`, which stays the caller's.
 
@@ -94,6 +96,8 @@ def pack(
         index_frames = Frames(flow, index_pool, _INDEX_FRAME, _INDEX_BUFFERS)
         sealed_archive, sealed_index = SealedObject(archive_frames, archive.sealer), SealedObject(index_frames, index.sealer)
         writer = _Writer(flow, source, archive_frames, index_frames, files or Files())
+        if progress is not None:
+            progress.follow(lambda: _done(writer.members.counts, sealed_archive))
         walker = flow.run("walk", lambda: writer.run(archives))
         indexer = flow.run("index", lambda: _store(sealed_index, index.sink))
         try:
@@ -115,6 +119,10 @@ def pack(
         snapshot_time_ns=snapshot_time_ns,
         running_postgresql=writer.walk.running_postgresql,
     )
+
+
+def _done(counts: Counts, archive: SealedObject) -> Done:
+    return Done(counts.files + counts.hard_links, counts.source_bytes, archive.size)
 
 
 class _Writer:
