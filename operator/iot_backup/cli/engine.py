@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from iot_backup.cli.options import Setting, common
+from iot_backup.cli.options import Setting, common, failed, identity
 
 if TYPE_CHECKING:
     from iot_backup.standalone.records import Record
@@ -63,6 +64,99 @@ def _print_record(setting: Setting, record: Record) -> None:
     sys.stdout.flush()
 
 
+@click.command(name="list")
+@click.argument("job", required=False)
+@identity
+@common
+def list_(setting: Setting, job: str | None, identity_file: Path | None) -> int:
+    """The backups that are stored, of JOB or of all, as the storage itself tells them."""
+    from iot_backup.standalone import catalogue, output, records, sites
+    from iot_backup.units import format_size
+
+    config = setting.config()
+    found = catalogue.listed(config, sites.job(config, job) if job else None, setting.machine(), catalogue.Key(identity_file))
+    if setting.json:
+        click.echo(output.as_json([record.plain() for record in found]))
+        return 0
+    rows = [
+        (r.id or "", r.job, r.type, r.status, records.time(r.start_time) or "", format_size(r.size_bytes), str(r.files), r.error or "")
+        for r in found
+    ]
+    click.echo(output.table(("ID", "JOB", "TYPE", "STATUS", "STARTED", "SIZE", "FILES", ""), rows))
+    return 0
+
+
+@click.command()
+@click.argument("backup")
+@identity
+@common
+def show(setting: Setting, backup: str, identity_file: Path | None) -> int:
+    """One BACKUP: its record, what it builds on, and its files. Needs the key."""
+    from iot_backup.standalone import catalogue, contents, output, records
+
+    machine, key = setting.machine(), catalogue.Key(identity_file)
+    there, manifest = catalogue.chosen(setting.config(), backup, None, machine, key)
+    there = catalogue.unsealed(there, machine, key)
+    record = records.of_manifest(there.root, manifest)
+    chain = [records.of_manifest(there.root, parent) for parent in catalogue.parents(there, manifest)]
+    rows = contents.rows(there, manifest)
+    if setting.json:
+        head = record.plain() | {"chain": [parent.plain() for parent in chain]}
+        sys.stdout.writelines(output.with_items(head, "files", map(contents.plain, rows)))
+        return 0
+    click.echo(output.fields(record.plain()))
+    for parent in chain:
+        click.echo(f"builds on {parent.id} ({parent.type}, {records.time(parent.start_time)})")
+    click.echo()
+    for row in rows:
+        click.echo(output.clean(contents.line(row)))
+    return 0
+
+
+@click.command()
+@click.argument("what", metavar="JOB|BACKUP")
+@click.option("--target", type=click.Path(path_type=Path), required=True, help="The folder to restore into; made if it is not there.")
+@click.option(
+    "--at", metavar="TIME", help="The job's newest backup of this moment or before, as 2026-01-31T12:00; local time if no zone is said."
+)
+@click.option("--yes", is_flag=True, help="Do not ask before writing into a folder that is not empty.")
+@identity
+@common
+def restore(setting: Setting, what: str, target: Path, at: str | None, yes: bool, identity_file: Path | None) -> int:
+    """Bring a backup back: the newest of a job, or a certain one. Everything is verified before the first byte is written."""
+    from iot_backup.errors import Cancelled
+    from iot_backup.standalone import catalogue, output, times
+    from iot_backup.standalone import restore as restoring
+    from iot_backup.worker.cancelling import Cancel, on_signals
+
+    machine, key = setting.machine(), catalogue.Key(identity_file)
+    there, manifest = catalogue.chosen(setting.config(), what, times.parsed(at) if at else None, machine, key)
+    click.echo(restoring.announced(there, manifest, target), err=True)
+    if not restoring.is_empty(target) and not yes:
+        _confirm(f"{target} is not empty: files of the same names will be replaced. Go on?", "--yes")
+    cancel = Cancel()
+    on_signals(cancel, lambda: None)
+    try:
+        restored = restoring.restore(there, manifest, target, machine, key, cancel)
+    except Cancelled as error:
+        failed(setting, error)
+        return 128 + cancel.signal
+    for warning in restored.warnings:
+        click.echo(f"warning: {warning.reason}: {warning.message}", err=True)
+    click.echo(output.as_json(restored.plain()) if setting.json else output.fields(restored.plain()))
+    return 0
+
+
+def _confirm(question: str, option: str) -> None:
+    """InvalidSpec unless a person says yes."""
+    from iot_backup.errors import InvalidSpec
+
+    if not sys.stdin.isatty():
+        raise InvalidSpec(f"{question} Nobody can be asked here: say {option} if that is right")
+    if not click.confirm(question, err=True):
+        raise InvalidSpec("not confirmed: nothing was written")
+
+
 @click.group()
 def config() -> None:
     """Look at the config file."""
@@ -91,4 +185,4 @@ def check(setting: Setting) -> int:
     return 0
 
 
-COMMANDS = (execute, config)
+COMMANDS = (execute, list_, show, restore, config)

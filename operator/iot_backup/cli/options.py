@@ -18,6 +18,7 @@ from iot_backup.errors import Internal, IotBackupError
 
 if TYPE_CHECKING:
     from iot_backup.standalone.config import Backup
+    from iot_backup.standalone.machine import Machine
 
 _PATH = click.Path(path_type=Path)
 
@@ -41,6 +42,22 @@ class Setting:
         from iot_backup.standalone import configfile
 
         return configfile.loaded(self.config_file, os.environ)
+
+    def machine(self) -> Machine:
+        """For commands that only read: nothing is made."""
+        from iot_backup.standalone import environment
+        from iot_backup.standalone.machine import Machine
+
+        return Machine(environment.state_folder(self.state_dir, os.environ), os.environ, self.trust)
+
+
+identity = click.option(
+    "--identity",
+    "identity_file",
+    type=_PATH,
+    metavar="FILE",
+    help="An age identity that opens the backups, instead of BACKUP_ENCRYPTION_KEY.",
+)
 
 
 def common(command: Callable[..., int]) -> Callable[..., NoReturn]:

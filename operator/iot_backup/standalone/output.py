@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from iot_backup.units import format_size
@@ -15,9 +15,18 @@ def as_json(value: Any) -> str:
     return json.dumps(value, indent=2)
 
 
+def with_items(head: Mapping[str, Any], name: str, items: Iterable[Any]) -> Iterator[str]:
+    """The text of one object whose last member is a list that need not fit into memory."""
+    yield as_json(head).removesuffix("\n}")
+    yield f',\n  "{name}": ['
+    for number, item in enumerate(items):
+        yield f"{',' if number else ''}\n    {json.dumps(item)}"
+    yield "\n  ]\n}\n"
+
+
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns that line up, also where characters are two cells wide."""
-    lines = [[_clean(cell) for cell in row] for row in (headings, *rows)]
+    lines = [[clean(cell) for cell in row] for row in (headings, *rows)]
     widths = [max(_width(line[column]) for line in lines) for column in range(len(headings))]
     return "\n".join("   ".join(_padded(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
@@ -31,11 +40,11 @@ def fields(record: Mapping[str, Any]) -> str:
                 text = f"{each} ({format_size(each)})" if name.endswith("bytes") and each >= 1024 else str(each)
                 lines.append((name, text))
     width = max((len(name) for name, _ in lines), default=0)
-    return "\n".join(f"{name:{width}}   {_clean(text)}" for name, text in lines)
+    return "\n".join(f"{name:{width}}   {clean(text)}" for name, text in lines)
 
 
-def _clean(text: str) -> str:
-    """Without what would move the cursor: names of files may hold anything."""
+def clean(text: str) -> str:
+    """The text without what would move the cursor: names of files may hold anything."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
