@@ -147,6 +147,30 @@ def restore(setting: Setting, what: str, target: Path, at: str | None, yes: bool
     return 0
 
 
+@click.command()
+@click.argument("old")
+@click.argument("new")
+@identity
+@common
+def diff(setting: Setting, old: str, new: str, identity_file: Path | None) -> int:
+    """What changed from backup OLD to backup NEW: added (+), removed (-) and changed (~) paths. Needs the key."""
+    from iot_backup.standalone import catalogue, contents, output
+    from iot_backup.standalone.diff import differences
+
+    config, machine, key = setting.config(), setting.machine(), catalogue.Key(identity_file)
+    sides = []
+    for name in (old, new):
+        there, manifest = catalogue.chosen(config, name, None, machine, key)
+        sides.append(contents.rows(catalogue.unsealed(there, machine, key), manifest))
+    found = differences(*sides)
+    if setting.json:
+        sys.stdout.writelines(output.items(each.plain() for each in found))
+        return 0
+    for each in found:
+        click.echo(output.clean(each.line()))
+    return 0
+
+
 def _confirm(question: str, option: str) -> None:
     """InvalidSpec unless a person says yes."""
     from iot_backup.errors import InvalidSpec
@@ -185,4 +209,4 @@ def check(setting: Setting) -> int:
     return 0
 
 
-COMMANDS = (execute, list_, show, restore, config)
+COMMANDS = (execute, list_, show, restore, diff, config)

@@ -92,9 +92,14 @@ def listed(config: Backup, job: Job | None, machine: Machine, key: Key) -> list[
         record
         for site in where
         if (there := opened(site, machine, key, sealed=False)) is not None
-        for record in (record_of(there.root, entry) for entry in there.repository.catalogue.entries())
+        for record in (record_of(there.root, entry) for entry in sorted(there.repository.catalogue.entries(), key=_age))
         if job is None or record.job == job.id
     ]
+
+
+def _age(entry: Entry) -> tuple[datetime, int]:
+    """Names have whole seconds; within one the number tells."""
+    return entry.member.started, entry.manifest.seq if entry.manifest else 0
 
 
 def record_of(root: str, entry: Entry) -> Record:

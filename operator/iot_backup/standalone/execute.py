@@ -83,8 +83,9 @@ def execute(config: Backup, job: Job, asked: str | None, machine: Machine, cance
     _check_apart(source, site)
     state = machine.state_of(site)
     with state.alone(chain):
+        newcomer = not state.has_writer_key
         secrets = environment.secrets(machine.environ, writer=state.writer_key())
-        before = _before(site, state, secrets, machine.fingerprint)
+        before = _before(site, state, secrets, machine.fingerprint, newcomer=newcomer)
         head = before.memory.heads.get(chain)
         order = spec.BackupOrder(
             repository=site.repository(conditional_writes=before.memory.conditional_writes),
@@ -110,11 +111,11 @@ def _check_apart(source: Path, site: Site) -> None:
             )
 
 
-def _before(site: Site, state: State, secrets: Secrets, fingerprint: str | None) -> Before:
+def _before(site: Site, state: State, secrets: Secrets, fingerprint: str | None, *, newcomer: bool) -> Before:
     """The repository as remembered and checked again, or else as found or made now."""
     memory = state.memory()
     if memory is None:
-        return _met(site, state, secrets, fingerprint)
+        return _met(site, state, secrets, fingerprint, newcomer=newcomer)
     repository = site.repository(conditional_writes=memory.conditional_writes)
     store = open_store(repository, secrets)
     now = datetime.now(UTC)
@@ -126,7 +127,7 @@ def _before(site: Site, state: State, secrets: Secrets, fingerprint: str | None)
     return Before(memory, ())
 
 
-def _met(site: Site, state: State, secrets: Secrets, fingerprint: str | None) -> Before:
+def _met(site: Site, state: State, secrets: Secrets, fingerprint: str | None, *, newcomer: bool) -> Before:
     """A repository that this machine does not know: made if there is none, else it must prove itself, or a person vouch for it."""
     if isinstance(site.target, spec.VolumeTarget):
         _make(Path(site.target.mount))
@@ -140,7 +141,7 @@ def _met(site: Site, state: State, secrets: Secrets, fingerprint: str | None) ->
     trust = spec.Trust(repository_id=found.repository_id, fingerprint=found.fingerprint, recipient=found.recipient)
     fresh = Memory(trust=trust, conditional_writes=found.capabilities.conditional_writes)
     memory = state.remember(lambda memory: memory or fresh)
-    if not found.created:
+    if newcomer and not found.created:
         message = (
             f"this machine did not remember the repository in storage {site.storage}: its key proved it, and a new writer was admitted. "
             f"Keep the state folder {state.folder} from run to run, or nobody notices when backups are missing"

@@ -15,13 +15,20 @@ def as_json(value: Any) -> str:
     return json.dumps(value, indent=2)
 
 
-def with_items(head: Mapping[str, Any], name: str, items: Iterable[Any]) -> Iterator[str]:
+def with_items(head: Mapping[str, Any], name: str, values: Iterable[Any]) -> Iterator[str]:
     """The text of one object whose last member is a list that need not fit into memory."""
-    yield as_json(head).removesuffix("\n}")
-    yield f',\n  "{name}": ['
-    for number, item in enumerate(items):
-        yield f"{',' if number else ''}\n    {json.dumps(item)}"
-    yield "\n  ]\n}\n"
+    yield f'{as_json(head).removesuffix(chr(10) + "}")},\n  "{name}": '
+    yield from items(values)
+    yield "}\n"
+
+
+def items(values: Iterable[Any]) -> Iterator[str]:
+    """The text of a list that need not fit into memory, one item a line."""
+    separator = "["
+    for value in values:
+        yield f"{separator}\n{json.dumps(value)}"
+        separator = ","
+    yield "[]\n" if separator == "[" else "\n]\n"
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

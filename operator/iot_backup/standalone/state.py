@@ -87,6 +87,10 @@ class State:
             self._replace(_MEMORY, memory.model_dump_json(by_alias=True, exclude_none=True, indent=2).encode() + b"\n")
         return memory
 
+    @property
+    def has_writer_key(self) -> bool:
+        return (self.folder / _KEY).exists()
+
     def writer_key(self) -> bytes:
         """This machine's key for the repository, made at the first call and never again. AccessDenied, CorruptData."""
         with self._held("lock", fcntl.LOCK_EX):
