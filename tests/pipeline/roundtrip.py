@@ -37,13 +37,13 @@ class Backup:
 
 def back_up(source: Path, *, cipher: str = "Age", level: int | None = 1, files: Files | None = None) -> Backup:
     archive, index = bytearray(), bytearray()
-    recipient = IDENTITY.recipient if cipher == "Age" else None
+    recipient = None if cipher == "None" else IDENTITY.recipient
     root = os.open(source, os.O_RDONLY | os.O_DIRECTORY)
     try:
         packed = pack(
             root,
-            Destination(sealer(recipient), collecting(archive)),
-            Destination(sealer(recipient), collecting(index)),
+            Destination(sealer(recipient, cipher), collecting(archive)),
+            Destination(sealer(recipient, cipher), collecting(index)),
             archives=["0123456789abcdef"],
             level=level,
             stop=threading.Event(),

@@ -40,7 +40,7 @@ def stored(name):
 
 if what == "pack":
     root = os.open(source, os.O_RDONLY)
-    pack(root, Destination(sealer(identity.recipient), sink("a")), Destination(sealer(identity.recipient), sink("i")), level=1, stop=threading.Event())
+    pack(root, Destination(sealer(identity.recipient, "Age"), sink("a")), Destination(sealer(identity.recipient, "Age"), sink("i")), level=1, stop=threading.Event())
 else:
     root = os.open(target, os.O_RDONLY)
     unpack(PlainReader(Pull(stored("a")), identity), PlainReader(Pull(stored("i")), identity), root, compressed=True, content=0, entries=0, stop=threading.Event())

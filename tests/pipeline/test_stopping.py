@@ -50,7 +50,12 @@ def run(source: Path, archive: Sink, index: Sink, *, stop: threading.Event | Non
     root = os.open(source, os.O_RDONLY | os.O_DIRECTORY)
     try:
         return pack(
-            root, Destination(sealer(None), archive), Destination(sealer(None), index), level=1, stop=stop or threading.Event(), files=files
+            root,
+            Destination(sealer(None, "None"), archive),
+            Destination(sealer(None, "None"), index),
+            level=1,
+            stop=stop or threading.Event(),
+            files=files,
         )
     finally:
         os.close(root)

@@ -9,8 +9,9 @@ import subprocess
 import time
 from pathlib import Path
 
+from iot_backup.crypto.identity import Identity
 from tests.pipeline.roundtrip import facts, odd_tree
-from tests.pipeline.sites import Site
+from tests.pipeline.sites import Folder, Site, open_to_all
 from tests.pipeline.worker_process import PATIENCE
 
 
@@ -46,7 +47,7 @@ def test_stock_tools_open_the_archive_as_its_manifest_says(volume_site: Site, tm
     (name,) = site.manifests()
     written = json.loads(place.read(name))
     key_file = _key_file(site)
-    assert f"age -d {key_file} > identity" in written["restore"]
+    assert f"age -d {key_file.replace('-1.', '-N.')} > identity" in written["restore"]
     (tmp_path / "keys").mkdir()
     (tmp_path / key_file).write_bytes(place.read(key_file))
     archive = name.replace(".manifest.json", ".full.tar.zst.age")
@@ -110,3 +111,21 @@ def _asked(command: list[str], answer: bytes) -> bytes:
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+def test_aes256_goes_there_and_back_and_never_where_the_spec_says_another_cipher(plant: Path, tmp_path: Path) -> None:
+    open_to_all(tmp_path)
+    (tmp_path / "claim").mkdir(mode=0o777)
+    person = Identity.generated()
+    site = Site(Folder(tmp_path / "claim"), tmp_path, passphrase=None, person=person, recipients=(person.recipient,), algorithm="AES256")
+    site.pin(site.probe())
+    done = site.backup(plant)
+    site.restores(done.archive, plant)
+    (archive,) = (key for key in site.place.keys() if key.endswith(".full.tar.zst.aes256"))
+    assert site.place.read(archive).startswith(b"iot-backup-operator/aes-256-gcm/v1\n")
+    before = site.place.keys()
+    site.algorithm = "Age"
+    for refused in (site.backup(plant), site.restore(done.archive, site.folder("target")), site.probe()):
+        assert refused.failure.reason == "InvalidSpec"
+        assert "a repository keeps its cipher" in refused.failure.message
+    assert site.place.keys() == before

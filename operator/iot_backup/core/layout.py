@@ -26,6 +26,8 @@ _ID = re.compile(r"[0-9a-f]{16}")
 _STAMP = "%Y%m%dt%H%M%Sz"
 _MANIFEST = re.compile(r"chains/(?P<chain>[^/]+)/(?P<stamp>\d{8}t\d{6}z)-(?P<id>[0-9a-f]{16})\.manifest\.json")
 _KEY_FILE = re.compile(r"keys/(?P<digest>[0-9a-f]{16})-(?P<serial>[1-9][0-9]{0,5})\.(?P<way>scrypt|recipients)")
+_WRITER = re.compile(r"writers/(?P<id>[0-9a-f]{16})(?:\.(?P<edition>[2-9]|[1-9][0-9]{1,5}))?")
+_WANTED = ".wanted"
 
 
 def checked(name: str, what: str) -> str:
@@ -111,5 +113,23 @@ def key_file_parts(key: str) -> tuple[str, int, str] | None:
     return (match["digest"], int(match["serial"]), match["way"]) if match else None
 
 
-def writer(key_id: str) -> str:
-    return f"{WRITERS}{key_id}"
+def writer(key_id: str, edition: int = 1) -> str:
+    """A writer's admission; an edition above 1 tells anew of its passphrase."""
+    return f"{WRITERS}{key_id}" if edition == 1 else f"{WRITERS}{key_id}.{edition}"
+
+
+def writer_parts(key: str) -> tuple[str, int] | None:
+    """Key id and edition of a listed key; None if it is not one that we would have built."""
+    match = _WRITER.fullmatch(key)
+    return (match["id"], int(match["edition"] or 1)) if match else None
+
+
+def applicant(key_id: str) -> str:
+    """A writer's public key, put there by itself for a person to admit."""
+    return f"{WRITERS}{key_id}{_WANTED}"
+
+
+def applicant_id(key: str) -> str | None:
+    """Key id of a listed application; None if the key is another one."""
+    id_ = key.removeprefix(WRITERS).removesuffix(_WANTED)
+    return id_ if _ID.fullmatch(id_) and applicant(id_) == key else None

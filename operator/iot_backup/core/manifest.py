@@ -158,19 +158,25 @@ class Manifest(_Part):
         return self.member.archive(self.type, self.cipher)
 
 
+_OPENS = {"Age": "age -d -i identity", "AES256": "python3 restore.py decrypt -i identity", "None": "cat"}
+"""What opens a container, by cipher."""
+
+
 def instructions(member: Member, type_: str, cipher: str, compression: str, key_files: str) -> str:
-    """A few sentences for a person without this project; `key_files`: where in the repository the sealed identity is, up to the way."""
+    """A few sentences for a person without this project; `key_files`: where in the repository the sealed identity is, up to the serial."""
     name = member.archive(type_, cipher).rpartition("/")[2]
-    stages = [f"age -d -i identity {name}" if cipher == "Age" else f"cat {name}"]
+    stages = [f"{_OPENS[cipher]} {name}"]
     if compression == "Zstd":
         stages.append("zstd -d")
     stages.append("tar -xpf - --numeric-owner")
-    text = f"Stock tools read the archive: {' | '.join(stages)}"
+    who = "Stock tools read" if cipher != "AES256" else "restore.py (one file, from the extras of iot-backup-operator) and stock tools read"
+    text = f"{who} the archive: {' | '.join(stages)}"
     if cipher == "None":
         return text
     return (
-        f"{text}. The identity comes from a key file of the repository: age -d {key_files}.scrypt > identity asks for the passphrase, "
-        f"age -d -i PERSON {key_files}.recipients > identity takes the identity of one of the recipients."
+        f"{text}. The identity comes from a key file of the repository, N the highest there is: "
+        f"age -d {key_files}-N.scrypt > identity asks for the passphrase, "
+        f"age -d -i PERSON {key_files}-N.recipients > identity takes the identity of one of the recipients."
     )
 
 

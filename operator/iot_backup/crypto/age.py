@@ -1,4 +1,4 @@
-"""age v1 files, written and read as streams in constant memory; `age -d` opens what is written here.
+"""age v1 files, written and read as streams in constant memory; `age -d` opens what is written here with its cipher.
 
 `Encryptor` pushes, for the pipeline's hot path; `PlainReader` pulls. Both let the interpreter's lock go while they work.
 """
@@ -9,10 +9,12 @@ import hashlib
 import hmac
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from iot_backup.crypto import age_header, x25519
-from iot_backup.crypto.age_header import FILE_KEY, MAX_HEADER, Header, Stanza
+from iot_backup.crypto.age_header import FILE_KEY, MAX_HEADER, Stanza
+from iot_backup.crypto.cipher import AGE, Aead, Cipher
 from iot_backup.crypto.stream import CHUNK, NONCE, SEALED, ChunkOpener, ChunkSealer, payload_key
 from iot_backup.errors import CorruptData, InvalidSpec
 
@@ -38,10 +40,10 @@ class Encryptor:
     header_sha256: str
     """Its SHA-256, hex: the manifest signs it."""
 
-    def __init__(self, recipients: Sequence[str]) -> None:
+    def __init__(self, recipients: Sequence[str], cipher: Cipher = AGE) -> None:
         """InvalidSpec if there is no recipient, one is not usable, or there are too many."""
         file_key = os.urandom(FILE_KEY)
-        header, self._chunks = sealed_with([x25519.wrapped(r, file_key) for r in recipients], file_key)
+        header, self._chunks = sealed_with([x25519.wrapped(r, file_key) for r in recipients], file_key, cipher)
         self.header = header
         self.header_sha256 = hashlib.sha256(header).hexdigest()
 
@@ -58,15 +60,43 @@ class Encryptor:
         return self._chunks.finish()
 
 
-def sealed_with(stanzas: Sequence[Stanza], file_key: bytes) -> tuple[bytes, ChunkSealer]:
+def sealed_with(stanzas: Sequence[Stanza], file_key: bytes, cipher: Cipher = AGE) -> tuple[bytes, ChunkSealer]:
     """The bytes before the first chunk, and what seals the chunks. A file key is used once."""
     if not stanzas:
         raise InvalidSpec("there is no recipient to encrypt to")
     nonce = os.urandom(NONCE)
-    header = age_header.written(stanzas, file_key)
+    header = age_header.written(stanzas, file_key, cipher)
     if len(header) > MAX_HEADER:
         raise InvalidSpec(f"{len(stanzas)} recipients are too many: the header would have more than {MAX_HEADER} bytes")
-    return header + nonce, ChunkSealer(payload_key(file_key, nonce))
+    return header + nonce, ChunkSealer(payload_key(file_key, nonce, cipher))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A file's beginning, read and checked."""
+
+    header: bytes
+    """Header and nonce: everything before the first chunk."""
+    beyond: bytes
+    """What was pulled behind it."""
+    key: Aead
+    """Opens the chunks."""
+
+
+def opened_header(read: Read, key: Unwrapper, cipher: Cipher, header_sha256: str | None) -> Opened:
+    """Pull the header, compare it with the signed hash if given, and open the file key.
+
+    WrongKey if the key does not open this file; CorruptData if the header is damaged, of another cipher, or not the signed one.
+    """
+    header, rest = age_header.fetched(read, cipher)
+    rest = _at_least(read, rest, NONCE)
+    begin, nonce = header + rest[:NONCE], rest[:NONCE]
+    if header_sha256 is not None and not hmac.compare_digest(header_sha256, hashlib.sha256(begin).hexdigest()):
+        raise CorruptData("the archive does not begin with the bytes that its manifest signs: it was damaged or replaced")
+    parsed = age_header.parsed(header, cipher)
+    file_key = key.unwrap(parsed.stanzas)
+    parsed.check(file_key)
+    return Opened(begin, rest[NONCE:], payload_key(file_key, nonce, cipher))
 
 
 class PlainReader:
@@ -75,19 +105,16 @@ class PlainReader:
     header_sha256: str
     """SHA-256 of header and nonce, hex."""
 
-    def __init__(self, read: Read, key: Unwrapper, *, header_sha256: str | None = None) -> None:
+    def __init__(self, read: Read, key: Unwrapper, cipher: Cipher = AGE, *, header_sha256: str | None = None) -> None:
         """Reads and checks the header. With `header_sha256`, CorruptData if the file begins with other bytes than the signed ones.
 
-        WrongKey if the key does not open this file; CorruptData if the header is damaged.
+        WrongKey if the key does not open this file; CorruptData if the header is damaged, or the file is of another cipher.
         """
         self._read = read
-        header, rest = age_header.fetched(read)
-        rest = _at_least(read, rest, NONCE)
-        nonce, self._sealed = rest[:NONCE], bytearray(rest[NONCE:])
-        self.header_sha256 = hashlib.sha256(header + nonce).hexdigest()
-        if header_sha256 is not None and not hmac.compare_digest(header_sha256, self.header_sha256):
-            raise CorruptData("the archive does not begin with the bytes that its manifest signs: it was damaged or replaced")
-        self._chunks = ChunkOpener(payload_key(_file_key(age_header.parsed(header), key), nonce))
+        opened = opened_header(read, key, cipher, header_sha256)
+        self.header_sha256 = hashlib.sha256(opened.header).hexdigest()
+        self._sealed = bytearray(opened.beyond)
+        self._chunks = ChunkOpener(opened.key)
         self._plain = memoryview(bytearray(_BATCH * CHUNK))
         self._from = self._to = 0
         self._ended = False
@@ -138,12 +165,6 @@ class PlainReader:
             self._to += self._chunks.open(sealed[at : min(at + SEALED, size)], self._plain[self._to :], last=last)
         self._ended = at_end
         self._sealed = bytearray(sealed[size:])
-
-
-def _file_key(header: Header, key: Unwrapper) -> bytes:
-    file_key = key.unwrap(header.stanzas)
-    header.check(file_key)
-    return file_key
 
 
 def _at_least(read: Read, data: bytes, size: int) -> bytes:

@@ -1,5 +1,7 @@
 """The header of an age v1 file (c2sp.org/age): recipient stanzas around a file key, and a MAC over all of it.
 
+A file of another cipher differs in its first line (`cipher.py`), which the MAC covers, too.
+
 Reading is strict: one way to write each value, nothing before, between or behind. It costs an attacker's file no more than
 MAX_HEADER bytes and the X25519 operations that fit in them.
 """
@@ -17,9 +19,9 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from iot_backup.crypto.cipher import Cipher
 from iot_backup.errors import CorruptData
 
-INTRO = b"age-encryption.org/v1\n"
 MAX_HEADER = 16384
 """Bytes of a header we write or read: some 150 recipients. The format itself has no limit."""
 FILE_KEY = 16
@@ -61,13 +63,13 @@ class Header:
             raise CorruptData("the age header was changed after it was written: its MAC does not fit")
 
 
-def written(stanzas: Sequence[Stanza], file_key: bytes) -> bytes:
+def written(stanzas: Sequence[Stanza], file_key: bytes, cipher: Cipher) -> bytes:
     """The header's bytes."""
-    signed = INTRO + b"".join(stanza.encoded() for stanza in stanzas) + b"---"
+    signed = cipher.intro + b"".join(stanza.encoded() for stanza in stanzas) + b"---"
     return signed + f" {b64(_mac(file_key, signed))}\n".encode()
 
 
-def fetched(read: Callable[[int], bytes]) -> tuple[bytes, bytes]:
+def fetched(read: Callable[[int], bytes], cipher: Cipher) -> tuple[bytes, bytes]:
     """Pull until the header is complete: its bytes, and what was pulled beyond it. CorruptData if it never ends."""
     got = b""
     while True:
@@ -75,8 +77,8 @@ def fetched(read: Callable[[int], bytes]) -> tuple[bytes, bytes]:
         ends = got.find(b"\n", begins + 1) if begins >= 0 else -1
         if ends >= 0:
             return got[: ends + 1], got[ends + 1 :]
-        if not INTRO.startswith(got[: len(INTRO)]):
-            raise CorruptData("this is not an age v1 file: its first line is another one")
+        if not cipher.intro.startswith(got[: len(cipher.intro)]):
+            raise _foreign(cipher)
         if len(got) > MAX_HEADER:
             raise CorruptData(f"the age header does not end within {MAX_HEADER} bytes")
         piece = read(4096)
@@ -85,11 +87,11 @@ def fetched(read: Callable[[int], bytes]) -> tuple[bytes, bytes]:
         got += piece
 
 
-def parsed(data: bytes) -> Header:
+def parsed(data: bytes, cipher: Cipher) -> Header:
     """A header's bytes, taken apart. CorruptData says what is wrong."""
-    if not data.startswith(INTRO):
-        raise CorruptData("this is not an age v1 file: its first line is another one")
-    lines = data[len(INTRO) :].splitlines(keepends=True) if b"\r" not in data else []
+    if not data.startswith(cipher.intro):
+        raise _foreign(cipher)
+    lines = data[len(cipher.intro) :].splitlines(keepends=True) if b"\r" not in data else []
     if len(data) > MAX_HEADER or len(lines) < 3 or not (end := _MAC_LINE.fullmatch(lines[-1])):
         raise CorruptData("the age header is malformed")
     stanzas = []
@@ -98,6 +100,10 @@ def parsed(data: bytes) -> Header:
         stanza, position = _stanza(lines, position)
         stanzas.append(stanza)
     return Header(tuple(stanzas), data[: -len(lines[-1]) + 3], unb64(end[1].decode()))
+
+
+def _foreign(cipher: Cipher) -> CorruptData:
+    return CorruptData(f"this is not a file of the cipher {cipher.name}: its first line is not {cipher.intro.decode().strip()!r}")
 
 
 def _stanza(lines: list[bytes], position: int) -> tuple[Stanza, int]:

@@ -1,6 +1,6 @@
-"""The container around an archive or index, by cipher: `Age`, or `None` for repositories without encryption.
+"""The container around an archive or index, by cipher: `Age`, `AES256`, or `None` for repositories without encryption.
 
-Ranged reads of an age file (open the last chunk first, then any other) get a reader of their own beside `opener`.
+Whole, from the beginning, through `opener`; pieces out of the middle through `ranged.RangedReader`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import hashlib
 import hmac
 from typing import Protocol
 
+from iot_backup.crypto import cipher
 from iot_backup.crypto.age import Encryptor, PlainReader, Read, Unwrapper
-from iot_backup.errors import CorruptData, KeyMissing
+from iot_backup.errors import CorruptData, Internal, KeyMissing
 
 NO_HEADER_SHA256 = hashlib.sha256(b"").hexdigest()
 """What a plain container's header hashes to: it has none."""
@@ -72,20 +73,32 @@ class PassThroughReader:
         return len(piece)
 
 
-def sealer(recipient: str | None) -> Sealer:
-    """Seals to the repository's recipient; passes through where the repository has none."""
-    return PassThrough() if recipient is None else Encryptor([recipient])
+def sealer(recipient: str | None, name: str) -> Sealer:
+    """Seals to the repository's recipient with the cipher of that name; `None` passes through, where the repository has no recipient."""
+    if (recipient is None) != (name == "None"):
+        raise Internal(f"cipher {name} and recipient {recipient} contradict each other: nothing was written")
+    return PassThrough() if recipient is None else Encryptor([recipient], cipher.named(name))
 
 
-def opener(read: Read, cipher: str, key: Unwrapper | None, header_sha256: str) -> Opener:
-    """Opens what the manifest says was written: `cipher` and `header_sha256` are the signed ones.
+def opener(read: Read, name: str, key: Unwrapper | None, header_sha256: str) -> Opener:
+    """Opens what the manifest says was written: `name` (the cipher) and `header_sha256` are the signed ones.
 
     KeyMissing, WrongKey; CorruptData if the stored bytes begin otherwise.
     """
-    if cipher == "None":
-        if not hmac.compare_digest(header_sha256, NO_HEADER_SHA256):
-            raise CorruptData("the manifest gives a plain archive the header of an encrypted one")
+    if name == "None":
+        check_plain(header_sha256)
         return PassThroughReader(read)
+    return PlainReader(read, present(key), cipher.named(name), header_sha256=header_sha256)
+
+
+def check_plain(header_sha256: str) -> None:
+    """CorruptData if a manifest signs a header where there is none."""
+    if not hmac.compare_digest(header_sha256, NO_HEADER_SHA256):
+        raise CorruptData("the manifest gives a plain archive the header of an encrypted one")
+
+
+def present(key: Unwrapper | None) -> Unwrapper:
+    """The key that an encrypted archive needs. KeyMissing."""
     if key is None:
         raise KeyMissing("the archive is encrypted and no key was given: set the passphrase's Secret, or bring identitySecretRef")
-    return PlainReader(read, key, header_sha256=header_sha256)
+    return key

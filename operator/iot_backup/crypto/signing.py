@@ -21,6 +21,7 @@ class Purpose(Enum):
 
     MANIFEST = _DOMAIN + "manifest"
     WRITER = _DOMAIN + "writer"
+    APPLICANT = _DOMAIN + "applicant"
     REPOSITORY = _DOMAIN + "repository"
 
     def bound(self, message: bytes) -> bytes:

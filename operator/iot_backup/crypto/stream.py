@@ -1,13 +1,13 @@
-"""STREAM of age: 64 KiB chunks under ChaCha20-Poly1305, a counter in each nonce, a flag in the last one's."""
+"""STREAM of age: 64 KiB chunks under the container's cipher, a counter in each nonce, a flag in the last one's."""
 
 from __future__ import annotations
 
 import struct
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from iot_backup.crypto.age_header import derived
+from iot_backup.crypto.cipher import Aead, Cipher
 from iot_backup.errors import CorruptData
 
 CHUNK = 65536
@@ -20,14 +20,14 @@ _nonce = struct.Struct(">3xQ?").pack
 """Eleven bytes of counter, of which eight are ever used, and the flag."""
 
 
-def payload_key(file_key: bytes, nonce: bytes) -> ChaCha20Poly1305:
-    return ChaCha20Poly1305(derived(file_key, nonce, b"payload"))
+def payload_key(file_key: bytes, nonce: bytes, cipher: Cipher) -> Aead:
+    return cipher.key(derived(file_key, nonce, b"payload"))
 
 
 class ChunkSealer:
     """Cuts a stream into sealed chunks. It holds at most one chunk back, since only the end tells which is the last."""
 
-    def __init__(self, key: ChaCha20Poly1305) -> None:
+    def __init__(self, key: Aead) -> None:
         self._key = key
         self._counter = 0
         self._held = bytearray()
@@ -73,28 +73,35 @@ class ChunkSealer:
 class ChunkOpener:
     """Opens chunks in order."""
 
-    def __init__(self, key: ChaCha20Poly1305) -> None:
+    def __init__(self, key: Aead) -> None:
         self._key = key
         self._counter = 0
 
     def open(self, chunk: memoryview, target: memoryview, *, last: bool) -> int:
         """Plaintext into `target`; its size. CorruptData tells a cut, an appended and a changed stream apart."""
-        size = len(chunk) - TAG
-        if size < 0:
-            raise CorruptData("the encrypted stream was cut off within a chunk")
-        try:
-            self._key.decrypt_into(_nonce(self._counter, last), chunk, None, target[:size])
-        except InvalidTag as error:
-            raise CorruptData(self._why(bytes(chunk), last=last)) from error
-        if last and size == 0 and self._counter:
-            raise CorruptData("the encrypted stream ends with an empty chunk, which no writer makes")
+        size = open_chunk(self._key, self._counter, chunk, target, last=last)
         self._counter += 1
         return size
 
-    def _why(self, chunk: bytes, *, last: bool) -> str:
-        where = f"chunk {self._counter} (from byte {self._counter * CHUNK} of the content)"
-        try:
-            self._key.decrypt(_nonce(self._counter, not last), chunk, None)
-        except InvalidTag:
-            return f"the encrypted stream is damaged in {where}"
-        return f"the encrypted stream is cut off after {where}" if last else f"something was appended to the encrypted stream after {where}"
+
+def open_chunk(key: Aead, counter: int, chunk: memoryview, target: memoryview, *, last: bool) -> int:
+    """Plaintext of the chunk of that number into `target`; its size. CorruptData."""
+    size = len(chunk) - TAG
+    if size < 0:
+        raise CorruptData("the encrypted stream was cut off within a chunk")
+    try:
+        key.decrypt_into(_nonce(counter, last), chunk, None, target[:size])
+    except InvalidTag as error:
+        raise CorruptData(_why(key, counter, bytes(chunk), last=last)) from error
+    if last and size == 0 and counter:
+        raise CorruptData("the encrypted stream ends with an empty chunk, which no writer makes")
+    return size
+
+
+def _why(key: Aead, counter: int, chunk: bytes, *, last: bool) -> str:
+    where = f"chunk {counter} (from byte {counter * CHUNK} of the content)"
+    try:
+        key.decrypt(_nonce(counter, not last), chunk, None)
+    except InvalidTag:
+        return f"the encrypted stream is damaged in {where}"
+    return f"the encrypted stream is cut off after {where}" if last else f"something was appended to the encrypted stream after {where}"

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from iot_backup.core import layout, signed
 from iot_backup.core import manifest as manifests
-from iot_backup.core import signed
 from iot_backup.core.layout import Member
 from iot_backup.core.manifest import Compression, Counts, Manifest, Owner, Parent, Source, StoredObject
 from iot_backup.core.report import Warn
@@ -98,7 +98,7 @@ class Run:
 
     @property
     def archive_key(self) -> str:
-        return self.member.archive(self.plan.type, self.record.algorithm)
+        return self.member.archive(self.plan.type, self.record.cipher)
 
     @property
     def index_key(self) -> str:
@@ -160,7 +160,7 @@ class Run:
     def _manifest(self, outcome: Outcome) -> Manifest:
         plan, record = self.plan, self.record
         base = plan.base
-        key_files = f"keys/{record.recipient_digest}-1"
+        key_files = f"{layout.KEYS}{record.recipient_digest}"
         return Manifest(
             tool=plan.tool,
             repository_id=record.repository_id,
@@ -175,7 +175,7 @@ class Run:
             completion_time=outcome.completion_time,
             clock_skew_seconds=outcome.clock_skew_seconds,
             writer=self.writer.id,
-            cipher=record.algorithm,
+            cipher=record.cipher,
             recipient=record.recipient,
             compression=outcome.compression,
             archive=outcome.archive,
@@ -185,7 +185,7 @@ class Run:
             source=plan.source,
             partial=outcome.partial,
             inconsistent_source=outcome.inconsistent_source,
-            restore=manifests.instructions(self.member, plan.type, record.algorithm, outcome.compression.algorithm, key_files),
+            restore=manifests.instructions(self.member, plan.type, record.cipher, outcome.compression.algorithm, key_files),
         )
 
     def _look_again(self, outcome: Outcome) -> None:

@@ -12,7 +12,7 @@ from iot_backup.crypto.identity import Identity
 from iot_backup.crypto.signing import Purpose
 from iot_backup.errors import KeyMissing, Untrusted
 from iot_backup.repository import keyfiles, records, trust, writers
-from iot_backup.repository.records import RepositoryRecord
+from iot_backup.repository.records import RepositoryRecord, WriterRecord
 from iot_backup.repository.writers import Keys
 from iot_backup.repository.writing import found, settled
 from iot_backup.storage.store import Store
@@ -42,7 +42,7 @@ def probe(store: Store, order: ProbeOrder, keys: Keys, now: datetime, rng: Rando
     """
     encryption = order.repository.encryption
     namespace = order.repository.namespace
-    if encryption.algorithm == "Age" and keys.passphrase is None and not encryption.recipients:
+    if encryption.algorithm != "None" and keys.passphrase is None and not encryption.recipients:
         raise KeyMissing("there is no key: set spec.encryption.secretRef (a passphrase) or spec.encryption.recipients (age1...)")
     repo_json = found(store, layout.REPO)
     identity: Identity | None = None
@@ -68,11 +68,13 @@ def _created(store: Store, order: ProbeOrder, keys: Keys, now: datetime, rng: Ra
     repo.json as it is in the store now, the identity if it is ours, and whether it is.
     """
     encryption, namespace = order.repository.encryption, order.repository.namespace
-    identity = Identity.generated() if encryption.algorithm == "Age" else None
+    identity = Identity.generated() if encryption.algorithm != "None" else None
     repository_id = rng(16).hex()
-    first = writers.described(keys, repository_id=repository_id, namespace=namespace, now=now)
+    serial = 1 if keys.passphrase is not None else None
+    first = writers.described(keys, repository_id=repository_id, namespace=namespace, now=now, passphrase_serial=serial)
     record = RepositoryRecord(
         repository_id=repository_id,
+        cipher=encryption.algorithm,
         recipient=identity.recipient if identity else None,
         root=identity.root.public.hex() if identity else None,
         creation_time=now,
@@ -95,15 +97,32 @@ def _admitted(store: Store, standing: Standing, keys: Keys, identity: Identity |
             f"no key file for {record.recipient} is left in the repository: nothing could ever be restored. "
             "Bring keys/ back from a copy, or keep the identity safe and make a new repository."
         )
-    if standing.confirmed:
-        writers.restored(store, record, namespace, keys.writer.id)
-    writer = writers.admitted(store, record, namespace, keys.writer.id) if standing.confirmed else None
-    known_good = identity is not None or (writer is not None and writer.passphrase_tag == keys.passphrase_tag)
-    if keys.passphrase is not None and record.recipient is not None and not known_good:
-        identity = keyfiles.by_passphrase(store, record, namespace, keys.passphrase)
-        standing = replace(standing, confirmed=True)
-        writer = writer or writers.admitted(store, record, namespace, keys.writer.id)
-    if writer is None and identity is not None:
-        ours = writers.described(keys, repository_id=record.repository_id, namespace=namespace, now=now)
-        writer = writers.admit(store, record, namespace, writers.admission(ours, identity.root), keys.writer.id)
+    writer = _known(store, standing, keys, namespace)
+    serial = 1 if identity is not None and keys.passphrase is not None else None
+    if keys.passphrase is not None and record.recipient is not None and identity is None:
+        told = writer and writers.latest(store, record, namespace, writer)
+        if told is None or not _still_opens(store, record, keys, told):
+            identity, file = keyfiles.by_passphrase(store, record, namespace, keys.passphrase)
+            serial, standing = file.serial, replace(standing, confirmed=True)
+            writer = writer or _known(store, standing, keys, namespace)
+    if identity is not None:
+        ours = writers.described(keys, repository_id=record.repository_id, namespace=namespace, now=now, passphrase_serial=serial)
+        writer = writers.tell(store, record, namespace, writer, ours, identity.root)
+    elif writer is None and standing.confirmed and record.root is not None:
+        writers.apply(store, record, namespace, keys, now)
     return replace(standing, writer_admitted=writer is not None)
+
+
+def _known(store: Store, standing: Standing, keys: Keys, namespace: str) -> WriterRecord | None:
+    """Our writer's admission to a repository that we were told to trust."""
+    if not standing.confirmed:
+        return None
+    writers.restored(store, standing.record, namespace, keys.writer.id)
+    return writers.admitted(store, standing.record, namespace, keys.writer.id)
+
+
+def _still_opens(store: Store, record: RepositoryRecord, keys: Keys, told: WriterRecord) -> bool:
+    """Whether the passphrase is the one that was last seen to open a key file, and that file is still a way in: no second of scrypt each hour."""
+    if told.passphrase_serial is None or told.passphrase_tag != keys.passphrase_tag:
+        return False
+    return keyfiles.exists(store, keyfiles.named(record, told.passphrase_serial, keyfiles.SCRYPT))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Literal
 
 from iot_backup.core import layout
 from iot_backup.crypto.age import Unwrapper
@@ -15,10 +17,23 @@ from iot_backup.repository.records import RepositoryRecord
 from iot_backup.repository.writing import found, settled
 from iot_backup.storage.store import Store
 
-SCRYPT = "scrypt"
-RECIPIENTS = "recipients"
-_TRIES = 4
-"""Key files tried, newest first, and the first one ever: each passphrase takes a second, and anyone with credentials can add files."""
+Way = Literal["scrypt", "recipients"]
+SCRYPT: Final = "scrypt"
+RECIPIENTS: Final = "recipients"
+MOST: Final = {SCRYPT: 8, RECIPIENTS: 64}
+"""Key files tried, the newest and the oldest: a passphrase takes a second each, and anyone with credentials can add files."""
+_UNLISTED = 8
+"""Serials asked for by name where a listing shows nothing: it may be old."""
+
+
+@dataclass(frozen=True)
+class KeyFile:
+    """One way to the identity."""
+
+    serial: int
+    way: Way
+    key: str
+    """In the store."""
 
 
 def content(identity: Identity, repository_id: str, namespace: str) -> bytes:
@@ -28,39 +43,79 @@ def content(identity: Identity, repository_id: str, namespace: str) -> bytes:
 
 
 def write(store: Store, record: RepositoryRecord, plain: bytes, passphrase: Passphrase | None, recipients: Sequence[str]) -> None:
-    """Seal the identity for each way in, write, read back, open. KeyMissing if there is no way in; InvalidSpec for a bad recipient."""
+    """The first key files, one for each way in, before there is a repository. KeyMissing if there is no way in; what `put` raises."""
     if passphrase is None and not recipients:
         raise KeyMissing("there is no key: set spec.encryption.secretRef (a passphrase) or spec.encryption.recipients (age1...)")
-    if recipients:
-        _written(store, layout.key_file(record.recipient_digest, 1, RECIPIENTS), sealed_to(recipients, plain))
-    if passphrase is not None:
-        key = layout.key_file(record.recipient_digest, 1, SCRYPT)
-        _written(store, key, sealed_by(passphrase, plain))
-        if opened(store.read(key), passphrase) != plain:
-            raise CorruptData(f"{key} was written and does not give the identity back; no repository was created")
+    ways: tuple[tuple[Way, Passphrase | Sequence[str] | None], ...] = ((RECIPIENTS, recipients), (SCRYPT, passphrase))
+    for way, opener in ways:
+        file = named(record, 1, way)
+        if opener and not put(store, file, plain, opener):
+            raise StorageUnavailable(f"{file.key} holds other bytes than were just written under this new name; no repository was created")
+
+
+def put(store: Store, file: KeyFile, plain: bytes, opener: Passphrase | Sequence[str]) -> bool:
+    """Seal the identity into a new file for a passphrase or for people's recipients, read it back, open it where we can.
+
+    False if the name is taken. InvalidSpec for a bad recipient; CorruptData if the file does not give the identity back.
+    """
+    sealed = sealed_by(opener, plain) if isinstance(opener, Passphrase) else sealed_to(opener, plain)
+    if not settled(store, file.key, sealed):
+        return False
+    if isinstance(opener, Passphrase) and opened(store.read(file.key), opener) != plain:
+        raise CorruptData(f"{file.key} was written and does not give the identity back; it was not taken into use")
+    return True
+
+
+def listed(store: Store, record: RepositoryRecord) -> list[KeyFile]:
+    """The repository's key files, by serial. A listing may be old: absence proves nothing."""
+    parsed = (layout.key_file_parts(info.key) for info in store.list(layout.KEYS))
+    ours = {(serial, way) for digest, serial, way in filter(None, parsed) if digest == record.recipient_digest}
+    return [named(record, serial, SCRYPT if way == SCRYPT else RECIPIENTS) for serial, way in sorted(ours)]
+
+
+def named(record: RepositoryRecord, serial: int, way: Way) -> KeyFile:
+    """The key file of that serial, whether it is there or not."""
+    return KeyFile(serial, way, layout.key_file(record.recipient_digest, serial, way))
+
+
+def exists(store: Store, file: KeyFile) -> bool:
+    try:
+        store.head(file.key)
+    except NotFound:
+        return False
+    return True
 
 
 def present(store: Store, record: RepositoryRecord) -> bool:
-    """Whether there is any way in. Asked by name first, since a listing may be old."""
-    for way in (SCRYPT, RECIPIENTS):
-        try:
-            store.head(layout.key_file(record.recipient_digest, 1, way))
-        except NotFound:
-            continue
-        return True
-    return bool(_listed(store, record))
+    """Whether there is any way in. Asked by name, too, since a listing may be old."""
+    first, *others = (named(record, serial, way) for serial in range(1, _UNLISTED + 1) for way in (SCRYPT, RECIPIENTS))
+    return exists(store, first) or bool(listed(store, record)) or any(exists(store, file) for file in others)
 
 
-def by_passphrase(store: Store, record: RepositoryRecord, namespace: str, passphrase: Passphrase) -> Identity:
-    """The identity of this very repository. KeyMissing if no file is sealed so; WrongKey, CorruptData, Untrusted (another's file)."""
-    for plain in _contents(store, record, SCRYPT, passphrase):
-        identity = _identity_in(plain)
-        if identity and is_of(identity, record) and plain == content(identity, record.repository_id, namespace):
-            return identity
-    raise Untrusted(
+def by_passphrase(store: Store, record: RepositoryRecord, namespace: str, passphrase: Passphrase) -> tuple[Identity, KeyFile]:
+    """The identity of this very repository, and the file it was in.
+
+    KeyMissing if no file is sealed so; WrongKey, CorruptData, Untrusted (another's file).
+    """
+    for found_ in opened_files(store, record, namespace, passphrase):
+        return found_
+    raise anothers(record, namespace)
+
+
+def anothers(record: RepositoryRecord, namespace: str) -> Untrusted:
+    """What to say where a key file opens, and what is in it is of no use here."""
+    return Untrusted(
         f"the key file opens, but belongs to another repository than repo.json ({record.repository_id}, namespace {namespace}): "
         "one of them was copied here or replaced. If that was you, set spec.encryption.fingerprint."
     )
+
+
+def opened_files(store: Store, record: RepositoryRecord, namespace: str, key: Passphrase | Identity) -> Iterator[tuple[Identity, KeyFile]]:
+    """Every key file of this very repository that the key opens, newest first. KeyMissing, WrongKey, CorruptData if it opens none."""
+    for plain, file in _contents(store, record, SCRYPT if isinstance(key, Passphrase) else RECIPIENTS, key):
+        identity = _identity_in(plain)
+        if identity and is_of(identity, record) and plain == content(identity, record.repository_id, namespace):
+            yield identity, file
 
 
 def by_identity(store: Store, record: RepositoryRecord, brought: Identity) -> tuple[Identity, bool]:
@@ -71,7 +126,7 @@ def by_identity(store: Store, record: RepositoryRecord, brought: Identity) -> tu
     if brought.recipient == record.recipient:
         return brought, is_of(brought, record)
     with suppress(KeyMissing):
-        for plain in _contents(store, record, RECIPIENTS, brought):
+        for plain, _ in _contents(store, record, RECIPIENTS, brought):
             identity = _identity_in(plain)
             if identity and is_of(identity, record):
                 return identity, False
@@ -83,11 +138,6 @@ def is_of(identity: Identity, record: RepositoryRecord) -> bool:
     return identity.recipient == record.recipient and identity.root.public.hex() == record.root
 
 
-def _written(store: Store, key: str, sealed: bytes) -> None:
-    if not settled(store, key, sealed):
-        raise StorageUnavailable(f"{key} holds other bytes than were just written under this new name; no repository was created")
-
-
 def _identity_in(plain: bytes) -> Identity | None:
     try:
         return Identity.parsed(plain.decode("ascii", "replace"))
@@ -95,21 +145,21 @@ def _identity_in(plain: bytes) -> Identity | None:
         return None
 
 
-def _contents(store: Store, record: RepositoryRecord, way: str, key: Unwrapper) -> Iterator[bytes]:
+def _contents(store: Store, record: RepositoryRecord, way: Way, key: Unwrapper) -> Iterator[tuple[bytes, KeyFile]]:
     """What the key files hold that this key opens, each to be judged: a file may have been added. KeyMissing, WrongKey, CorruptData if none opens."""
     failures: list[IotBackupError] = []
     count = 0
-    for name in _names(store, record, way):
+    for file in _tried(store, record, way):
         try:
-            sealed = found(store, name)
+            sealed = found(store, file.key)
             if sealed is None:
                 continue
             plain = opened(sealed, key)
         except (WrongKey, CorruptData) as error:
-            failures.append(type(error)(f"{name}: {error}"))
+            failures.append(type(error)(f"{file.key}: {error}"))
             continue
         count += 1
-        yield plain
+        yield plain, file
     if count:
         return
     if not failures:
@@ -117,11 +167,10 @@ def _contents(store: Store, record: RepositoryRecord, way: str, key: Unwrapper) 
     raise next((e for e in failures if isinstance(e, WrongKey)), failures[0])
 
 
-def _names(store: Store, record: RepositoryRecord, way: str) -> list[str]:
-    serials = sorted({serial for serial, listed in _listed(store, record) if listed == way}, reverse=True)
-    return [layout.key_file(record.recipient_digest, serial, way) for serial in dict.fromkeys([*serials[:_TRIES], 1])]
-
-
-def _listed(store: Store, record: RepositoryRecord) -> list[tuple[int, str]]:
-    parsed = (layout.key_file_parts(info.key) for info in store.list(layout.KEYS))
-    return [(serial, way) for digest, serial, way in filter(None, parsed) if digest == record.recipient_digest]
+def _tried(store: Store, record: RepositoryRecord, way: Way) -> list[KeyFile]:
+    """Newest first; of too many the newest and the oldest, since whoever adds rubbish cannot do so in front of both."""
+    serials = [file.serial for file in reversed(listed(store, record)) if file.way == way]
+    half = MOST[way] // 2
+    if len(serials) > MOST[way]:
+        serials = serials[:half] + serials[-half:]
+    return [named(record, serial, way) for serial in dict.fromkeys([*serials, 1] if serials else range(1, _UNLISTED + 1))]

@@ -44,7 +44,7 @@ class Repository:
 
     def sealer(self) -> Sealer:
         """A new container, sealed to the repository's recipient: one for the archive, one for the index."""
-        return container.sealer(self.record.recipient)
+        return container.sealer(self.record.recipient, self.record.cipher)
 
     def begin(self, chain: str, *, started: datetime, deadline: Deadline, tool: str, source: Source, rng: Random) -> Run:
         """A new Full of that chain, under names that nobody else has. `started`: on the clock that `clocks.Clock.time` chose.
@@ -128,4 +128,4 @@ def _opened(
         raise KeyMissing(
             "the repository is encrypted, and no passphrase for it is set up: bring an identity in a Secret (spec.identitySecretRef)"
         )
-    return keyfiles.by_passphrase(store, record, namespace, passphrase), True
+    return keyfiles.by_passphrase(store, record, namespace, passphrase)[0], True

@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from iot_backup.core import signed
 from iot_backup.core.manifest import Id, RepositoryId, Time
-from iot_backup.core.spec import Hex, Name
+from iot_backup.core.spec import Cipher, Hex, Name
 from iot_backup.errors import CorruptData
 
 
@@ -31,8 +31,10 @@ class RepositoryRecord(Record):
 
     format: Literal["iot-backup-operator/repository/v1"] = "iot-backup-operator/repository/v1"
     repository_id: RepositoryId
+    cipher: Cipher
+    """Of every archive and index in it, for good: another cipher needs another repository."""
     recipient: Annotated[str, Field(pattern=r"^age1[a-z0-9]{58}$")] | None
-    """What everything is sealed to; None for `algorithm: None`."""
+    """What everything is sealed to; None for the cipher `None`."""
     root: Hex | None
     """The Ed25519 key that admits writers."""
     creation_time: Time
@@ -43,11 +45,9 @@ class RepositoryRecord(Record):
     def _has_both_keys_or_none(self) -> Self:
         if (self.recipient is None) != (self.root is None):
             raise ValueError("recipient and root belong together")
+        if (self.recipient is None) != (self.cipher == "None"):
+            raise ValueError("cipher and recipient contradict each other")
         return self
-
-    @property
-    def algorithm(self) -> Literal["Age", "None"]:
-        return "None" if self.recipient is None else "Age"
 
     @property
     def recipient_digest(self) -> str:
@@ -65,6 +65,8 @@ class WriterRecord(Record):
     public_key: Hex
     passphrase_tag: Hex | None
     """HMAC of the passphrase under the writer key: shows an edited Secret long before a restore would."""
+    passphrase_serial: Annotated[int, Field(ge=1)] | None = None
+    """Of the key file that this passphrase opens: once it is gone, the passphrase is an old one."""
     admission_time: Time
 
 

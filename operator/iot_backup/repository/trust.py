@@ -13,15 +13,21 @@ from iot_backup.repository.records import RepositoryRecord
 
 
 def check_algorithm(record: RepositoryRecord, algorithm: str) -> None:
-    """A cipher never stands in for another in silence. Untrusted if nobody would encrypt, InvalidSpec if all is encrypted."""
-    if record.algorithm == algorithm:
+    """A cipher never stands in for another in silence. Untrusted if nobody would encrypt, InvalidSpec if it is done otherwise than asked.
+
+    A repository keeps the cipher it was made with: who wants another makes another repository.
+    """
+    if record.cipher == algorithm:
         return
-    if algorithm == "Age":
+    if record.cipher == "None":
         raise Untrusted(
-            "the store holds a repository without encryption, and spec.encryption.algorithm is Age: nothing was written. "
+            f"the store holds a repository without encryption, and spec.encryption.algorithm is {algorithm}: nothing was written. "
             "Another prefix gets a repository of its own."
         )
-    raise InvalidSpec("the repository is encrypted, and spec.encryption.algorithm is None: set Age, or use another prefix")
+    raise InvalidSpec(
+        f"the repository is encrypted with {record.cipher}, and spec.encryption.algorithm is {algorithm}: a repository keeps its cipher. "
+        f"Set {record.cipher}, or use another prefix, which gets a repository of its own."
+    )
 
 
 def check_fingerprint(repo_json: bytes, expected: str) -> None:
@@ -61,5 +67,5 @@ def vanished(fingerprint: str) -> Untrusted:
 
 def checked_manifest_cipher(record: RepositoryRecord, cipher: str, recipient: str | None) -> None:
     """CorruptData if a signed manifest says that its archive was sealed otherwise than its repository seals."""
-    if record.algorithm != cipher or record.recipient != recipient:
-        raise CorruptData(f"the manifest says {cipher} to {recipient}, the repository {record.algorithm} to {record.recipient}")
+    if record.cipher != cipher or record.recipient != recipient:
+        raise CorruptData(f"the manifest says {cipher} to {recipient}, the repository {record.cipher} to {record.recipient}")

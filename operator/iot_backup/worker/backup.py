@@ -15,7 +15,7 @@ from iot_backup.core import manifest, spec
 from iot_backup.core.report import BackupResult, Warn
 from iot_backup.core.wording import is_path, place
 from iot_backup.errors import AccessDenied, EmptySource
-from iot_backup.repository import clocks
+from iot_backup.repository import clocks, trust
 from iot_backup.repository.commit import Committed, Deadline, Outcome, Run
 from iot_backup.repository.opening import Repository, open_for_backup
 from iot_backup.storage.opening import open_store
@@ -51,6 +51,7 @@ def backup(
     with folders.opened(source, order.path, order.claim) as root:
         store = open_store(order.repository, secrets)
         repository = open_for_backup(store, order.repository.namespace, order.trust, keys.writer(order.repository, secrets))
+        trust.check_algorithm(repository.record, order.repository.encryption.algorithm)
         started = datetime.now(UTC)
         clock = clocks.compared(started, store.now())
         deadline = Deadline(

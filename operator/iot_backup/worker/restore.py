@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from iot_backup.core import spec
 from iot_backup.core.manifest import Manifest
 from iot_backup.core.report import RestoreResult, Warn
-from iot_backup.repository import reading
+from iot_backup.repository import floor, reading, trust
 from iot_backup.repository.opening import open_for_restore
 from iot_backup.storage.opening import open_store
 from iot_backup.storage.secret_values import Secrets
@@ -31,8 +31,11 @@ def restore(order: spec.RestoreOrder, secrets: Secrets, target: Path, cancel: Ca
         passphrase = None if order.identity else keys.passphrase(order.repository, secrets)
         brought = keys.brought(order.identity, secrets)
         repository = open_for_restore(store, order.repository.namespace, order.trust, passphrase, brought)
+        trust.check_algorithm(repository.record, order.repository.encryption.algorithm)
         manifest = repository.find(order.archive, order.chain).manifest
         assert manifest is not None, "find() raises what is wrong with a backup"
+        if order.floor is not None:
+            floor.check(manifest.chain, repository.catalogue.entries(manifest.chain), order.floor)
         index = reading.verify(store, manifest.member.index, manifest.index, cancel.check)
         archive = reading.verify(store, manifest.archive_key, manifest.archive, cancel.check) if order.verify else None
         _log.info("archive %s %s, writing", manifest.id, "verified" if order.verify else "not verified before, as asked")

@@ -132,13 +132,19 @@ def test_never_grows_beyond_its_bound() -> None:
     [
         ("Age", "Zstd", "age -d -i identity 20261123t170509z-0123456789abcdef.full.tar.zst.age | zstd -d | tar -xpf - --numeric-owner"),
         ("None", "Zstd", "cat 20261123t170509z-0123456789abcdef.full.tar.zst | zstd -d | tar -xpf - --numeric-owner"),
+        (
+            "AES256",
+            "Zstd",
+            "python3 restore.py decrypt -i identity 20261123t170509z-0123456789abcdef.full.tar.zst.aes256 | zstd -d | tar -xpf - --numeric-owner",
+        ),
         ("Age", "None", "age -d -i identity 20261123t170509z-0123456789abcdef.full.tar.zst.age | tar -xpf - --numeric-owner"),
     ],
 )
 def test_instructions_are_commands_to_copy(cipher: str, compression: str, line: str) -> None:
-    text = manifests.instructions(manifest().member, "Full", cipher, compression, "keys/aa-1")
+    text = manifests.instructions(manifest().member, "Full", cipher, compression, "keys/aa")
     assert line in text
-    assert ("age -d keys/aa-1.scrypt > identity" in text) == (cipher == "Age")
+    assert ("age -d keys/aa-N.scrypt > identity" in text) == (cipher != "None")
+    assert ("Stock tools read" in text) == (cipher != "AES256")
 
 
 @pytest.mark.parametrize(

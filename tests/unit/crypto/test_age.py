@@ -247,7 +247,7 @@ def test_feeding_after_the_end_is_a_defect() -> None:
 
 def test_plain_containers_have_the_same_interface() -> None:
     data = os.urandom(100_000)
-    plain = sealer(None)
+    plain = sealer(None, "None")
     out = bytearray(plain.room(len(data)) + 3)
     end = plain.feed(data, out, 3)
     stored = plain.header + bytes(out[3:end]) + plain.finish()

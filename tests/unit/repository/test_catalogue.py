@@ -110,6 +110,7 @@ def too_long(manifest: Manifest, world: World) -> tuple[Member, bytes]:
         (changed(chain="other"), Untrusted, "moved or copied"),
         (changed(id="0" * 16), Untrusted, "moved or copied"),
         (changed(cipher="None", recipient=None), CorruptData, "the repository Age"),
+        (changed(cipher="AES256"), CorruptData, "says AES256 .* the repository Age"),
         (changed(recipient="age1thief"), CorruptData, "age1thief"),
         (moved, Untrusted, "moved or copied"),
         (by_a_stranger, Untrusted, "nobody admitted"),

@@ -320,7 +320,7 @@ def test_the_manifest_says_what_was_uploaded_and_how_to_read_it() -> None:
     assert world.store.head(manifest.archive_key).size == manifest.archive.size
     assert manifest.writer == world.writer.id
     assert manifest.recipient == repository.record.recipient
-    assert f"keys/{repository.record.recipient_digest}-1.scrypt" in manifest.restore
+    assert f"keys/{repository.record.recipient_digest}-N.scrypt" in manifest.restore
     assert manifest.start_time == NOW
 
 

@@ -89,7 +89,7 @@ def test_two_creators_end_with_one_repository(mode: str, same_cluster: bool) -> 
         assert ours.fingerprint == theirs[0].fingerprint, (at, store.calls[at])
         assert ours.created + theirs[0].created == 1
         for probed, who in ((ours, world), (theirs[0], other)):
-            knows = probed.created or same_cluster or mode == "passphrase"
+            knows = probed.created or same_cluster or mode in {"passphrase", "aes"}
             assert (probed.confirmed, probed.writer_admitted) == (knows, knows), (at, store.calls[at])
             committed = backed_up(who.opened(pin(probed)))
             readers = who.restoring(pin(probed))
@@ -210,7 +210,17 @@ def test_lost_key_files_stop_probe_and_backups(mode: str) -> None:
         world.opened(pin(standing))
 
 
-@pytest.mark.parametrize(("found", "wanted", "error"), [("none", "passphrase", Untrusted), ("passphrase", "none", InvalidSpec)])
+@pytest.mark.parametrize(
+    ("found", "wanted", "error"),
+    [
+        ("none", "passphrase", Untrusted),
+        ("none", "aes", Untrusted),
+        ("passphrase", "none", InvalidSpec),
+        ("passphrase", "aes", InvalidSpec),
+        ("aes", "passphrase", InvalidSpec),
+        ("aes", "none", InvalidSpec),
+    ],
+)
 def test_a_cipher_never_stands_in_for_another(found: str, wanted: str, error: type[Exception]) -> None:
     world = World(found)
     world.probe()

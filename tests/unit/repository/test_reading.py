@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
 from iot_backup.core.manifest import Manifest, StoredObject
+from iot_backup.crypto.ranged import RangedReader
 from iot_backup.errors import CorruptData, KeyMissing
 from iot_backup.repository import reading
 from iot_backup.storage.memory import MemoryStore
@@ -38,7 +40,7 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("mode", ["passphrase", "none"])
+@pytest.mark.parametrize("mode", ["passphrase", "aes", "none"])
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_archive_is_noticed_by_verifying_and_by_reading(mode: str, damage: str) -> None:
     world = World(mode)
@@ -66,6 +68,26 @@ def test_an_archive_of_equal_size_by_another_hand_is_refused_at_its_first_bytes(
         reading.archive(world.store, manifest, identity)
     with pytest.raises(CorruptData, match="not what its manifest signs"):
         reading.verify(world.store, manifest.archive_key, manifest.archive)
+
+
+@pytest.mark.parametrize("mode", ["passphrase", "aes"])
+def test_a_range_of_an_archive_by_another_hand_is_not_read(mode: str) -> None:
+    world = World(mode)
+    trust = pin(world.probe())
+    repository = world.opened(trust)
+    manifest = backed_up(repository, content=CONTENT).manifest
+    identity = world.restoring(trust).identity
+
+    def ranged() -> RangedReader:
+        fetch = partial(world.store.read_range, manifest.archive_key)
+        return RangedReader(fetch, manifest.archive.size, manifest.cipher, identity, manifest.archive.header_sha256)
+
+    assert ranged().read(100_000, 70_000) == CONTENT[100_000:170_000]
+    other, facts = sealed(repository, bytes(len(CONTENT)))
+    assert facts.size == manifest.archive.size
+    world.store.objects[manifest.archive_key] = (other, NOW)
+    with pytest.raises(CorruptData, match="damaged or replaced"):
+        ranged()
 
 
 def test_a_missing_archive_is_told_in_words() -> None:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import replace
 
 import pytest
 
 from iot_backup.core import layout, signed
+from iot_backup.core.manifest import StoredObject
+from iot_backup.crypto import container
 from iot_backup.crypto.identity import Identity
 from iot_backup.crypto.passphrase import Passphrase
 from iot_backup.crypto.sealing import sealed_by, sealed_to
 from iot_backup.crypto.signing import Purpose, SigningKey, WriterKey
 from iot_backup.errors import CorruptData, IotBackupError, KeyMissing, Untrusted, WrongKey
-from iot_backup.repository import opening, records, writers
+from iot_backup.repository import opening, reading, records, writers
 from iot_backup.repository.keyfiles import is_of
 from iot_backup.repository.records import RepositoryRecord, WriterRecord
 from iot_backup.repository.writers import Keys
 from iot_backup.storage.memory import MemoryStore
 
-from .world import NOW, PERSON, World, backed_up, begun, pin, restored, uploaded
+from .world import MODES, NOW, PERSON, World, backed_up, begun, pin, restored, uploaded
 
 
 def swapped(victim: World, thief: World) -> MemoryStore:
@@ -31,7 +34,7 @@ def swapped(victim: World, thief: World) -> MemoryStore:
     return store
 
 
-@pytest.mark.parametrize("mode", ["passphrase", "recipients", "none"])
+@pytest.mark.parametrize("mode", MODES)
 def test_a_consistent_swap_gets_nothing_encrypted_to_it(mode: str) -> None:
     world = World(mode)
     trust = pin(world.probe())
@@ -49,7 +52,7 @@ def test_a_consistent_swap_gets_nothing_encrypted_to_it(mode: str) -> None:
         assert store.objects == before
 
 
-@pytest.mark.parametrize("mode", ["passphrase", "recipients", "none"])
+@pytest.mark.parametrize("mode", MODES)
 def test_a_consistent_swap_is_not_confirmed_when_the_resource_is_created_again(mode: str) -> None:
     world = World(mode)
     world.probe()
@@ -58,7 +61,7 @@ def test_a_consistent_swap_is_not_confirmed_when_the_resource_is_created_again(m
     try:
         assert not cheated.probe().confirmed
     except WrongKey:
-        assert mode == "passphrase"
+        assert mode in {"passphrase", "aes"}
     assert cheated.store.objects == before
 
 
@@ -278,7 +281,7 @@ def test_writer_records_say_whose_they_are() -> None:
     assert record.namespace == world.namespace
 
 
-@pytest.mark.parametrize("mode", ["passphrase", "recipients", "none"])
+@pytest.mark.parametrize("mode", MODES)
 def test_the_creator_counts_as_admitted_before_its_record_is_written(mode: str) -> None:
     world = World(mode)
     trust = pin(world.probe())
@@ -286,3 +289,35 @@ def test_the_creator_counts_as_admitted_before_its_record_is_written(mode: str) 
     repository = world.opened(trust)
     assert repository.writer_admitted
     assert restored(world.restoring(trust), backed_up(repository).manifest.id)
+
+
+@pytest.mark.parametrize(("mode", "other"), [("passphrase", "AES256"), ("aes", "Age"), ("passphrase", "None")])
+def test_a_repository_whose_cipher_somebody_edited_restores_nothing(mode: str, other: str) -> None:
+    """The identity vouches for recipient and root, not for the cipher; the manifests' signatures do."""
+    world = World(mode)
+    trust = pin(world.probe())
+    committed = backed_up(world.opened(trust))
+    forged = world.probe().record.model_copy(update={"cipher": other})
+    body = signed.signable(forged.text())
+    world.store.objects[layout.REPO] = (signed.closed(body, WriterKey(os.urandom(32)).signing.sign(Purpose.REPOSITORY, body)), NOW)
+    with pytest.raises(Untrusted, match="another repository"):
+        world.restoring(trust)
+    with pytest.raises(CorruptData, match=r"manifest says|contradict"):
+        world.restoring(None).find(committed.manifest.id)
+
+
+@pytest.mark.parametrize(("mode", "other"), [("passphrase", "AES256"), ("aes", "Age")])
+def test_an_archive_of_the_other_cipher_is_refused(mode: str, other: str) -> None:
+    """By its header's hash; and had its writer itself signed that, by its first line."""
+    world = World(mode)
+    trust = pin(world.probe())
+    manifest = backed_up(world.opened(trust)).manifest
+    sealer = container.sealer(manifest.recipient, other)
+    data = sealer.header + sealer.finish()
+    world.store.objects[manifest.archive_key] = (data, NOW)
+    identity = world.restoring(trust).identity
+    with pytest.raises(CorruptData, match="damaged or replaced"):
+        reading.archive(world.store, manifest, identity)
+    told = StoredObject(size=len(data), sha256=hashlib.sha256(data).hexdigest(), header_sha256=sealer.header_sha256)
+    with pytest.raises(CorruptData, match="first line"):
+        reading.archive(world.store, manifest.model_copy(update={"archive": told}), identity)

@@ -25,12 +25,12 @@ from iot_backup.storage.store import Store
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 PERSON = Identity.generated()
 SECRET = SecretSource(secret="s", key="k", file="f")
-MODES = ("passphrase", "recipients", "none")
+MODES = ("passphrase", "recipients", "aes", "none")
 
 
 @dataclass
 class World:
-    """One namespace. `mode`: passphrase, recipients (strict: no private key in the cluster) or none (no encryption)."""
+    """One namespace. `mode`: passphrase, aes (the same with AES256), recipients (strict: no private key in the cluster) or none (no encryption)."""
 
     mode: str = "passphrase"
     namespace: str = "iot-system"
@@ -40,11 +40,12 @@ class World:
 
     @property
     def keys(self) -> Keys:
-        return Keys(self.writer, Passphrase(self.passphrase) if self.mode == "passphrase" else None)
+        return Keys(self.writer, Passphrase(self.passphrase) if self.mode in {"passphrase", "aes"} else None)
 
     def order(self, fingerprint: str | None = None, *, create: bool = True) -> ProbeOrder:
         encryption = {
             "passphrase": Encryption(passphrase=SECRET),
+            "aes": Encryption(algorithm="AES256", passphrase=SECRET),
             "recipients": Encryption(recipients=(PERSON.recipient,)),
             "none": Encryption(algorithm="None"),
         }[self.mode]
