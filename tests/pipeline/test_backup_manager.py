@@ -267,6 +267,7 @@ def test_a_file_that_cannot_be_read_makes_the_backup_partial(manager: Manager, s
         pytest.skip("needs root, to take rights away")
     (source / "closed").write_text("x")
     (source / "closed").chmod(0)
+    source.chmod(0o755)
     tmp_path.chmod(0o777)
     program = (
         "import os, sys, unicodedata, iot_backup.cli, iot_backup.standalone.configfile, iot_backup.standalone.execute, iot_backup.storage.volume\n"

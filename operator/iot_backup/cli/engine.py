@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from iot_backup.cli.options import Setting, common, failed, identity
+from iot_backup.cli.options import Setting, accept, common, failed, identity
 
 if TYPE_CHECKING:
     from iot_backup.standalone.records import Record
@@ -20,8 +20,9 @@ _TYPES = click.Choice(["full", "incremental", "differential"])
 @click.command()
 @click.argument("job")
 @click.option("--type", "asked", type=_TYPES, help="Another type than the config's.")
+@accept
 @common
-def execute(setting: Setting, job: str, asked: str | None) -> int:
+def execute(setting: Setting, job: str, asked: str | None, accept_newest: bool) -> int:
     """Run JOB of the config now and print its record. Exit code 3: stored, without some files that could not be read."""
     from datetime import UTC, datetime
 
@@ -48,7 +49,7 @@ def execute(setting: Setting, job: str, asked: str | None) -> int:
         machine = Machine(folder, os.environ, setting.trust)
         last = running.expected(config, wanted, machine)
         with progress.shown(done, sys.stderr, expected=last.source_bytes if last else 0):
-            record, code = running.attempted(config, wanted, asked, machine, cancel, done)
+            record, code = running.attempted(config, wanted, asked, machine, cancel, done, accept_newest=accept_newest)
     _print_record(setting, record)
     return 128 + cancel.signal if record.status == records.CANCELLED else code
 
@@ -74,16 +75,20 @@ def list_(setting: Setting, job: str | None, identity_file: Path | None) -> int:
     from iot_backup.units import format_size
 
     config = setting.config()
-    found = catalogue.listed(config, sites.job(config, job) if job else None, setting.machine(), catalogue.Key(identity_file))
+    wanted = sites.job(config, job) if job else None
+    found, losses = catalogue.listed(config, wanted, setting.machine(), catalogue.Key(identity_file))
+    for loss in losses:
+        click.echo(records.spoken(loss), err=True)
+    code = losses[0].exit_code if losses else 0
     if setting.json:
         click.echo(output.as_json([record.plain() for record in found]))
-        return 0
+        return code
     rows = [
         (r.id or "", r.job, r.type, r.status, records.time(r.start_time) or "", format_size(r.size_bytes), str(r.files), r.error or "")
         for r in found
     ]
     click.echo(output.table(("ID", "JOB", "TYPE", "STATUS", "STARTED", "SIZE", "FILES", ""), rows))
-    return 0
+    return code
 
 
 @click.command()
@@ -120,9 +125,10 @@ def show(setting: Setting, backup: str, identity_file: Path | None) -> int:
     "--at", metavar="TIME", help="The job's newest backup of this moment or before, as 2026-01-31T12:00; local time if no zone is said."
 )
 @click.option("--yes", is_flag=True, help="Do not ask before writing into a folder that is not empty.")
+@accept
 @identity
 @common
-def restore(setting: Setting, what: str, target: Path, at: str | None, yes: bool, identity_file: Path | None) -> int:
+def restore(setting: Setting, what: str, target: Path, at: str | None, yes: bool, accept_newest: bool, identity_file: Path | None) -> int:
     """Bring a backup back: the newest of a job, or a certain one. Everything is verified before the first byte is written."""
     from iot_backup.errors import Cancelled
     from iot_backup.standalone import catalogue, output, times
@@ -130,7 +136,7 @@ def restore(setting: Setting, what: str, target: Path, at: str | None, yes: bool
     from iot_backup.worker.cancelling import Cancel, on_signals
 
     machine, key = setting.machine(), catalogue.Key(identity_file)
-    there, manifest = catalogue.chosen(setting.config(), what, times.parsed(at) if at else None, machine, key)
+    there, manifest = catalogue.chosen(setting.config(), what, times.parsed(at) if at else None, machine, key, accept_newest=accept_newest)
     click.echo(restoring.announced(there, manifest, target), err=True)
     if not restoring.is_empty(target) and not yes:
         _confirm(f"{target} is not empty: files of the same names will be replaced. Go on?", "--yes")

@@ -59,6 +59,8 @@ identity = click.option(
     help="An age identity that opens the backups, instead of BACKUP_ENCRYPTION_KEY.",
 )
 
+accept = click.option("--accept-newest", is_flag=True, help="Go on although this machine remembers newer backups than the storage shows.")
+
 
 def common(command: Callable[..., int]) -> Callable[..., NoReturn]:
     """Adds the common options; the command gets them as its first argument, and returns the exit code."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from iot_backup.core import layout, spec
 from iot_backup.core import manifest as manifests
 from iot_backup.core.manifest import Manifest
-from iot_backup.errors import InvalidSpec, KeyMissing, SourceUnavailable
+from iot_backup.errors import InvalidSpec, KeyMissing, RolledBack, SourceUnavailable
+from iot_backup.repository import floor
 from iot_backup.repository import records as documents
 from iot_backup.repository import trust as trusting
 from iot_backup.repository.catalogue import Entry
@@ -85,16 +86,30 @@ def opened(site: Site, machine: Machine, key: Key, *, sealed: bool) -> Opened | 
     return Opened(site, there, trust or _trust(store, there.record), memory)
 
 
-def listed(config: Backup, job: Job | None, machine: Machine, key: Key) -> list[Record]:
-    """All backups, or those of one job, oldest first. One that does not count has status failed and its error."""
+def listed(config: Backup, job: Job | None, machine: Machine, key: Key) -> tuple[list[Record], list[RolledBack]]:
+    """All backups, or those of one job, oldest first, and chains that show less than this machine remembers.
+
+    A backup that does not count has status failed and its error.
+    """
     where = [sites.of_job(config, job, machine.environ)] if job else sites.all_of(config, machine.environ)
-    return [
-        record
-        for site in where
-        if (there := opened(site, machine, key, sealed=False)) is not None
-        for record in (record_of(there.root, entry) for entry in sorted(there.repository.catalogue.entries(), key=_age))
-        if job is None or record.job == job.id
-    ]
+    found_records: list[Record] = []
+    losses: list[RolledBack] = []
+    for site in where:
+        there = opened(site, machine, key, sealed=False)
+        if there is None:
+            continue
+        entries = sorted(there.repository.catalogue.entries(), key=_age)
+        found_records.extend(record_of(there.root, entry) for entry in entries)
+        losses.extend(_losses(there, entries))
+    return [record for record in found_records if job is None or record.job == job.id], losses
+
+
+def _losses(there: Opened, entries: list[Entry]) -> Iterator[RolledBack]:
+    for chain, head in (there.memory.heads if there.memory else {}).items():
+        try:
+            floor.check(chain, entries, head.floor)
+        except RolledBack as error:
+            yield error
 
 
 def _age(entry: Entry) -> tuple[datetime, int]:
@@ -135,13 +150,22 @@ def backup(config: Backup, id_: str, machine: Machine, key: Key, *, sealed: bool
     raise SourceUnavailable(f"no storage of the config has a backup {id_}: look at `backup-manager list`") from missing
 
 
-def newest(config: Backup, job: Job, at: datetime | None, machine: Machine, key: Key) -> tuple[Opened, Manifest]:
-    """The job's newest backup, or its newest of a moment not after `at`. SourceUnavailable if there is none: nothing else stands in."""
+def newest(
+    config: Backup, job: Job, at: datetime | None, machine: Machine, key: Key, *, accept_newest: bool = False
+) -> tuple[Opened, Manifest]:
+    """The job's newest backup, or its newest of a moment not after `at`. SourceUnavailable if there is none: nothing else stands in.
+
+    RolledBack if this machine remembers a newer one of the chain than the store shows, unless `accept_newest`.
+    """
     site = sites.of_job(config, job, machine.environ)
     there = opened(site, machine, key, sealed=False)
     if there is None:
         raise SourceUnavailable(f"job {job.id} has no backup: storage {site.storage} holds no repository of site {site.name}")
-    entries = there.repository.catalogue.entries(sites.chain(config, job, machine.environ))
+    chain = sites.chain(config, job, machine.environ)
+    entries = there.repository.catalogue.entries(chain)
+    head = there.memory.heads.get(chain) if there.memory else None
+    if head is not None and not accept_newest:
+        floor.check(chain, entries, head.floor)
     good = [entry.manifest for entry in entries if entry.manifest and entry.manifest.source.job == job.id]
     fitting = [manifest for manifest in good if at is None or manifest.snapshot_time <= at]
     last = manifests.newest(fitting)
@@ -158,10 +182,12 @@ def is_id(text: str) -> bool:
     return len(text) == 16 and not set(text) - set("0123456789abcdef")
 
 
-def chosen(config: Backup, wanted: str, at: datetime | None, machine: Machine, key: Key) -> tuple[Opened, Manifest]:
+def chosen(
+    config: Backup, wanted: str, at: datetime | None, machine: Machine, key: Key, *, accept_newest: bool = False
+) -> tuple[Opened, Manifest]:
     """A job's newest backup, or the backup itself. InvalidSpec for what is neither."""
     if any(job.id == wanted for job in config.jobs):
-        return newest(config, sites.job(config, wanted), at, machine, key)
+        return newest(config, sites.job(config, wanted), at, machine, key, accept_newest=accept_newest)
     if not is_id(wanted):
         near = nearest(wanted, [job.id for job in config.jobs])
         advice = f"did you mean {near!r}?" if near else "look at `backup-manager list`"

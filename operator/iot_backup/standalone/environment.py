@@ -17,6 +17,7 @@ SECRET_KEY = SecretSource(secret=_VARIABLE, key="AWS_SECRET_ACCESS_KEY")
 CA = SecretSource(secret=_VARIABLE, key="AWS_CA_BUNDLE")
 """The variable names a file; its content is the value."""
 PASSPHRASE = SecretSource(secret=_VARIABLE, key="BACKUP_ENCRYPTION_KEY")
+NEW_PASSPHRASE = SecretSource(secret=_VARIABLE, key="BACKUP_ENCRYPTION_KEY_NEW")
 WRITER = SecretSource(secret=_FILE, key="writer.key")
 IDENTITY = SecretSource(secret=_FILE, key="--identity")
 STATE_DIR = "STATE_DIR"

@@ -59,11 +59,13 @@ def expected(config: Backup, job: Job, machine: Machine) -> Head | None:
     return memory.heads.get(sites.chain(config, job, machine.environ)) if memory else None
 
 
-def attempted(config: Backup, job: Job, asked: str | None, machine: Machine, cancel: Cancel, progress: Progress) -> tuple[Record, int]:
+def attempted(
+    config: Backup, job: Job, asked: str | None, machine: Machine, cancel: Cancel, progress: Progress, *, accept_newest: bool
+) -> tuple[Record, int]:
     """The record of one try, whatever came of it, and the exit code."""
     start = datetime.now(UTC)
     try:
-        record = execute(config, job, asked, machine, cancel, progress)
+        record = execute(config, job, asked, machine, cancel, progress, accept_newest=accept_newest)
     except IotBackupError as error:
         return records.of_failure(job.id, asked or job.type, error, start, datetime.now(UTC)), error.exit_code
     except Exception as error:  # noqa: BLE001 - a defect of ours must reach the record, too
@@ -73,8 +75,10 @@ def attempted(config: Backup, job: Job, asked: str | None, machine: Machine, can
     return record, record.exit_code
 
 
-def execute(config: Backup, job: Job, asked: str | None, machine: Machine, cancel: Cancel, progress: Progress) -> Record:
-    """Back the job's source up now. Everything that `errors` knows; after an error the store is as it was, plus announced garbage."""
+def execute(
+    config: Backup, job: Job, asked: str | None, machine: Machine, cancel: Cancel, progress: Progress, *, accept_newest: bool = False
+) -> Record:
+    """Back the job's source up now. `accept_newest`: although this machine remembers a newer backup than the store shows. Everything that `errors` knows; after an error the store is as it was, plus announced garbage."""
     type_ = type_of(job, asked)
     if job.encryption:
         environment.check_passphrase(machine.environ, job.id)
@@ -86,7 +90,9 @@ def execute(config: Backup, job: Job, asked: str | None, machine: Machine, cance
         newcomer = not state.has_writer_key
         secrets = environment.secrets(machine.environ, writer=state.writer_key())
         before = _before(site, state, secrets, machine.fingerprint, newcomer=newcomer)
-        head = before.memory.heads.get(chain)
+        if accept_newest:
+            state.remember(lambda memory: (memory or before.memory).without_head(chain))
+        head = None if accept_newest else before.memory.heads.get(chain)
         order = spec.BackupOrder(
             repository=site.repository(conditional_writes=before.memory.conditional_writes),
             trust=before.memory.trust,

@@ -58,6 +58,10 @@ class Memory(Wire):
             return self
         return self.model_copy(update={"heads": {**self.heads, chain: head}})
 
+    def without_head(self, chain: str) -> Memory:
+        """For a loss that is known and accepted."""
+        return self.model_copy(update={"heads": {name: head for name, head in self.heads.items() if name != chain}})
+
 
 class State:
     """One repository's folder. Nothing is made before something is to be kept."""
