@@ -5,21 +5,27 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import struct
 import subprocess
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from iot_backup.crypto.container import opener, sealer
+from iot_backup.crypto.container import Opener, opener, sealer
 from iot_backup.crypto.identity import Identity
+from iot_backup.crypto.ranged import Fetch, RangedReader
 from iot_backup.repository.reading import Pull
 from iot_backup.worker.compression import FRAME_SIZE, Decompressed
 from iot_backup.worker.contents import Files
+from iot_backup.worker.extract import Rules
 from iot_backup.worker.index import Row
 from iot_backup.worker.index_reader import IndexReader
 from iot_backup.worker.packing import Destination, Packed, pack
-from iot_backup.worker.unpacking import Unpacked, unpack
+from iot_backup.worker.room import check_room
+from iot_backup.worker.selection import EVERYTHING, Selection
+from iot_backup.worker.unpacking import Source, Unpacked, unpack
+from iot_backup.worker.xattrs import is_kept
 
 IDENTITY = Identity(b"\x42" * 32)
 
@@ -35,7 +41,15 @@ class Backup:
     compressed: bool
 
 
-def back_up(source: Path, *, cipher: str = "Age", level: int | None = 1, files: Files | None = None) -> Backup:
+def back_up(
+    source: Path,
+    *,
+    cipher: str = "Age",
+    level: int | None = 1,
+    selection: Selection = EVERYTHING,
+    one_file_system: bool = False,
+    files: Files | None = None,
+) -> Backup:
     archive, index = bytearray(), bytearray()
     recipient = None if cipher == "None" else IDENTITY.recipient
     root = os.open(source, os.O_RDONLY | os.O_DIRECTORY)
@@ -47,6 +61,8 @@ def back_up(source: Path, *, cipher: str = "Age", level: int | None = 1, files: 
             archives=["0123456789abcdef"],
             level=level,
             stop=threading.Event(),
+            selection=selection,
+            one_file_system=one_file_system,
             files=files,
         )
     finally:
@@ -62,20 +78,41 @@ def collecting(into: bytearray):
     return sink
 
 
-def bring_back(backup: Backup, target: Path, *, stop: threading.Event | None = None) -> Unpacked:
+def bring_back(
+    backup: Backup,
+    target: Path,
+    *,
+    devices: bool = False,
+    stop: threading.Event | None = None,
+    rules: Rules | None = None,
+    before: Sequence[Backup] = (),
+    needed: Collection[int] | None = None,
+) -> Unpacked:
+    """`before`: the members of the chain whose archives the index names before its own."""
     root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+    rules = rules or Rules(devices=devices)
     try:
-        return unpack(
-            opener(Pull(pieces(backup.archive)), backup.cipher, IDENTITY, backup.packed.archive.header_sha256),
-            opener(Pull(pieces(backup.index)), backup.cipher, IDENTITY, backup.packed.index.header_sha256),
-            root,
-            compressed=backup.compressed,
-            content=backup.packed.counts.source_bytes,
-            entries=backup.packed.counts.entries,
-            stop=stop or threading.Event(),
-        )
+        check_room(root, backup.packed.counts.source_bytes, backup.packed.counts.entries)
+        index = index_of(backup, rules.mirror.note if rules.mirror else None)
+        return unpack(index, [source(one) for one in [*before, backup]], root, rules, stop or threading.Event(), needed)
     finally:
         os.close(root)
+
+
+def source(backup: Backup, fetch: Fetch | None = None) -> Source:
+    stored = backup.packed.archive
+    return Source(
+        lambda: RangedReader(fetch or slices(backup.archive), stored.size, backup.cipher, IDENTITY, stored.header_sha256), backup.compressed
+    )
+
+
+def slices(data: bytes) -> Fetch:
+    """Reads ranges as a store does."""
+    return lambda start, length: data[start : start + length]
+
+
+def index_of(backup: Backup, noted: Callable[[str, bytes], None] | None = None) -> IndexReader:
+    return IndexReader(Decompressed(plain_index(backup)), noted)
 
 
 def pieces(data: bytes, size: int = 100_000) -> Iterator[bytes]:
@@ -83,27 +120,33 @@ def pieces(data: bytes, size: int = 100_000) -> Iterator[bytes]:
         yield data[at : at + size]
 
 
+def plain_index(backup: Backup) -> Opener:
+    return opener(Pull(pieces(backup.index)), backup.cipher, IDENTITY, backup.packed.index.header_sha256)
+
+
 def rows(backup: Backup) -> list[Row]:
-    plain = opener(Pull(pieces(backup.index)), backup.cipher, IDENTITY, backup.packed.index.header_sha256)
-    return list(IndexReader(Decompressed(plain)))
+    return list(index_of(backup))
 
 
 def index_text(backup: Backup) -> bytes:
-    plain = opener(Pull(pieces(backup.index)), backup.cipher, IDENTITY, backup.packed.index.header_sha256)
-    return Decompressed(plain).readall()
+    return Decompressed(plain_index(backup)).readall()
 
 
 def stock_restore(backup: Backup, target: Path, scratch: Path) -> None:
     """`age -d | zstd -d | tar x`, nothing of ours."""
     (scratch / "key").write_text(IDENTITY.text + "\n")
     (scratch / "archive").write_bytes(backup.archive)
-    command = "age -d -i key archive | zstd -dq | tar x --same-permissions --same-owner --warning=all -C " + str(target)
+    command = (
+        "age -d -i key archive | zstd -dq | tar x --same-permissions --same-owner --xattrs --xattrs-include='*' --acls --warning=all -C "
+    )
+    command += str(target)
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=scratch, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def facts(root: Path, *, whole_seconds: bool = False) -> dict[bytes, tuple[object, ...]]:
-    """Everything that must come back of each path: kind, mode, owner, time, content or target, and which names are one file."""
+    """Everything that must come back of each path: kind, mode, owner, time, content or target, extended attributes, and which names are
+    one file."""
     found: dict[bytes, tuple[object, ...]] = {}
     names: dict[int, list[bytes]] = {}
     top = os.fsencode(root)
@@ -127,8 +170,31 @@ def _facts(path: bytes, st: os.stat_result, whole_seconds: bool) -> tuple[object
             content = hashlib.sha256(file.read()).hexdigest()
     elif stat.S_ISLNK(st.st_mode):
         content = os.readlink(path)
+    elif stat.S_ISCHR(st.st_mode) or stat.S_ISBLK(st.st_mode):
+        content = st.st_rdev
     time = st.st_mtime_ns // 10**9 if whole_seconds else st.st_mtime_ns
-    return stat.S_IFMT(st.st_mode), stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid, time, content
+    return stat.S_IFMT(st.st_mode), stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid, time, content, xattrs(path)
+
+
+def xattrs(path: bytes | Path) -> dict[str, bytes]:
+    """Those that a backup keeps."""
+    kept = [name for name in os.listxattr(path, follow_symlinks=False) if is_kept(os.fsencode(name))]
+    return {name: os.getxattr(path, name, follow_symlinks=False) for name in sorted(kept)}
+
+
+def acl(*entries: tuple[str, int | None, int]) -> bytes:
+    """A POSIX ACL as Linux keeps it, from (`user`, `group`, `mask` or `other`; id; permissions)."""
+    tags = {("user", False): 1, ("user", True): 2, ("group", False): 4, ("group", True): 8, ("mask", False): 16, ("other", False): 32}
+    packed = [
+        struct.pack("<HHI", tags[what, number is not None], bits, 2**32 - 1 if number is None else number) for what, number, bits in entries
+    ]
+    return struct.pack("<I", 2) + b"".join(packed)
+
+
+ACL = acl(("user", None, 6), ("user", 1234, 4), ("group", None, 0), ("group", 77, 7), ("mask", None, 5), ("other", None, 4))
+DEFAULT_ACL = acl(("user", None, 7), ("user", 1234, 7), ("group", None, 5), ("mask", None, 7), ("other", None, 0))
+CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)
+"""cap_net_bind_service=ep"""
 
 
 def odd_tree(root: Path) -> None:
@@ -160,7 +226,17 @@ def odd_tree(root: Path) -> None:
     (root / ".kbackup" / "deleted").write_bytes(b"mine")
     (root / ".kbackup~").write_bytes(b"also mine")
     (root / "-rf").write_bytes(b"dash")
+    os.setxattr(root / "secret", "user.note", b"\0 binary =\n\xff")
+    os.setxattr(root / "secret", "user.per%cent=\udcff", b"")
+    os.setxattr(root / "deep" / long, "user.on a folder", b"v" * 1000)
+    os.setxattr(root / "size 513", "system.posix_acl_access", ACL)
+    os.setxattr(root / "empty folder", "system.posix_acl_default", DEFAULT_ACL)
+    os.setxattr(root, "user.root", b"of the tree")
     if os.geteuid() == 0:
+        os.setxattr(root / "size 512", "security.capability", CAPABILITY)
+        os.setxattr(root / "size 511", "trusted.ours", b"seen by root")
+        os.setxattr(root / "dangling", "trusted.link", b"on a link", follow_symlinks=False)
+        os.setxattr(root / "fifo", "trusted.fifo", b"on a fifo")
         os.chown(root / "a", 4_000_000_000, 3_000_000)
         os.chown(root / "empty folder", 1000, 2000)
         os.chown(root / "dangling", 1, 2, follow_symlinks=False)

@@ -94,7 +94,7 @@ def _backup_condition(result: BackupResult, report: Report, *, allow_partial: bo
     sizes = f"{format_size(result.size_bytes)} from {_count(result.files, 'file')} of {format_size(result.source_bytes)}"
     stored = f"{sizes}, archive {result.archive}"
     if result.partial:
-        missing = {vocabulary.FILES_UNREADABLE, vocabulary.FILES_DAMAGED}
+        missing = {vocabulary.FILES_UNREADABLE, vocabulary.FILES_DAMAGED, vocabulary.FILES_INCOMPLETE}
         unread = "; ".join(w.message for w in report.warnings if w.reason in missing) or "some files could not be read"
         advice = "" if allow_partial else "; give the worker the right to read them, or set allowPartial: true"
         return Condition("Succeeded", allow_partial, "PartialBackup", f"{stored}; {unread}{advice}")

@@ -29,7 +29,7 @@ Random = Callable[[int], bytes]
 
 @dataclass(frozen=True)
 class Repository:
-    """Made by the functions `open_...` below only."""
+    """Made by `open_for_backup`, `open_for_restore` and `open_to_look` only."""
 
     store: Store
     namespace: str
@@ -59,13 +59,8 @@ class Repository:
         return Run(self.store, self.namespace, self.record, self.writer, plan)
 
     def find(self, id_: str, chain: str | None = None) -> Entry:
-        """The backup to restore. SourceUnavailable, CorruptData, Untrusted; InvalidSpec for a kind that this version cannot restore."""
-        entry = self.catalogue.find(id_, chain)
-        if entry.manifest is None or entry.manifest.type != "Full":
-            raise InvalidSpec(
-                f"the backup {id_} is not a Full: this version cannot restore it. Use the version that made it, or a newer one."
-            )
-        return entry
+        """The backup to restore. SourceUnavailable if there is none; CorruptData, Untrusted if it does not count."""
+        return self.catalogue.find(id_, chain)
 
 
 def open_for_backup(store: Store, namespace: str, pinned: Trust, writer: WriterKey) -> Repository:
@@ -85,6 +80,12 @@ def open_for_backup(store: Store, namespace: str, pinned: Trust, writer: WriterK
     own = admission or writers.described(Keys(writer), repository_id=record.repository_id, namespace=namespace, now=record.creation_time)
     catalogue = Catalogue(store, namespace, record, {writer.id: own})
     return Repository(store, namespace, record, catalogue, None, writer, admission is not None, problem)
+
+
+def open_to_look(store: Store, namespace: str, pinned: Trust) -> Repository:
+    """The pinned repository without a key: its manifests can be judged, its archives compared with them, nothing read. Untrusted."""
+    record = trust.pinned(found(store, layout.REPO), pinned)
+    return Repository(store, namespace, record, Catalogue(store, namespace, record))
 
 
 def open_for_restore(
@@ -108,12 +109,6 @@ def open_for_restore(
             "this key opens it, but anyone could have made it so. If it is yours, set spec.encryption.fingerprint of the BackupStorage."
         )
     return Repository(store, namespace, record, Catalogue(store, namespace, record), identity)
-
-
-def open_to_look(store: Store, namespace: str, pinned: Trust) -> Repository:
-    """The pinned repository, for what needs no key: manifests, sizes and digests. Untrusted for any other."""
-    record = trust.pinned(found(store, layout.REPO), pinned)
-    return Repository(store, namespace, record, Catalogue(store, namespace, record))
 
 
 def _opened(

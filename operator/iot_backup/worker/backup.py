@@ -21,10 +21,11 @@ from iot_backup.repository.opening import Repository, open_for_backup
 from iot_backup.storage.opening import open_store
 from iot_backup.storage.secret_values import Secrets
 from iot_backup.worker import folders, keys
-from iot_backup.worker.notes import CHANGED, DAMAGED, SKIPPED, UNREADABLE, VANISHED, Noted
+from iot_backup.worker.notes import CHANGED, DAMAGED, INCOMPLETE, SKIPPED, UNREADABLE, VANISHED, Noted
 from iot_backup.worker.packing import Destination, Packed, Sink, pack
 from iot_backup.worker.progress import Progress
 from iot_backup.worker.sealing import Stored
+from iot_backup.worker.selection import Selection, described
 from iot_backup.worker.sizing import expected_size
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ WARNINGS = {
     CHANGED: (vocabulary.FILES_CHANGED, "changed while they were read; stored as read"),
     UNREADABLE: (vocabulary.FILES_UNREADABLE, "could not be read and are not in the backup"),
     DAMAGED: (vocabulary.FILES_DAMAGED, "could not be read to their end; zeros stand for the rest"),
+    INCOMPLETE: (vocabulary.FILES_INCOMPLETE, "are stored without some of their extended attributes, which could not be read"),
 }
 """Reason and meaning of each kind of note."""
 
@@ -48,6 +50,7 @@ def backup(
 ) -> tuple[BackupResult, tuple[Warn, ...]]:
     """Back the source up and commit it. After any error before the commit the store is as it was, plus at most announced garbage."""
     booted = time.clock_gettime(time.CLOCK_BOOTTIME)
+    selection = Selection(order.include, order.exclude)
     with folders.opened(source, order.path, order.claim) as root:
         store = open_store(order.repository, secrets)
         repository = open_for_backup(store, order.repository.namespace, order.trust, keys.writer(order.repository, secrets))
@@ -64,12 +67,12 @@ def backup(
             started=clock.time(started),
             deadline=deadline,
             tool=f"iot-backup-operator {__version__}",
-            source=manifest.Source(claim=order.claim, path=order.path, job=order.job, schedule=order.schedule),
+            source=_source(order),
             rng=os.urandom,
         )
         run.announce()
         try:
-            packed = _packed(order, repository, run, root, cancel, progress or Progress())
+            packed = _packed(order, repository, run, root, selection, cancel, progress or Progress())
             cancel.commit_begins()
             committed = run.commit(_outcome(order, packed, clock))
         except BaseException as error:
@@ -79,21 +82,51 @@ def backup(
     return _result(repository, committed, packed), warnings
 
 
-def _packed(order: spec.BackupOrder, repository: Repository, run: Run, root: int, cancel: Cancel, progress: Progress) -> Packed:
+def _source(order: spec.BackupOrder) -> manifest.Source:
+    return manifest.Source(
+        claim=order.claim,
+        path=order.path,
+        job=order.job,
+        schedule=order.schedule,
+        include=order.include,
+        exclude=order.exclude,
+        one_file_system=order.one_file_system,
+    )
+
+
+def _packed(
+    order: spec.BackupOrder, repository: Repository, run: Run, root: int, selection: Selection, cancel: Cancel, progress: Progress
+) -> Packed:
     """Archive and index in the store, not yet committed. EmptySource, AccessDenied, and what source and store raise."""
     level = order.level if order.compression == "Zstd" else None
     _log.info("reading %s, %.2f s after the process began", place(order.claim), _age())
     counted = isinstance(order.repository.store, spec.S3Target)
-    hint = expected_size(root, compressed=level is not None, check=cancel.check) if counted else 0
+    one = order.one_file_system
+    hint = expected_size(root, selection, one_file_system=one, compressed=level is not None, check=cancel.check) if counted else 0
     archive = Destination(repository.sealer(), _sink(repository.store, run.archive_key, hint))
     index = Destination(repository.sealer(), _sink(repository.store, run.index_key, 0))
-    packed = pack(root, archive, index, archives=[run.member.id], level=level, stop=cancel.requested, progress=progress)
+    packed = pack(
+        root,
+        archive,
+        index,
+        archives=[run.member.id],
+        selection=selection,
+        one_file_system=one,
+        level=level,
+        stop=cancel.requested,
+        progress=progress,
+    )
     if packed.counts.files + packed.counts.hard_links == 0 and not order.allow_empty:
         unreadable = packed.notes[UNREADABLE]
         if unreadable.count:
             raise AccessDenied(
                 f"user {os.geteuid()} can read no file of {place(order.claim)}: {unreadable.count} refused, for example {unreadable.examples[0]}. "
                 f"Its root belongs to {packed.root_uid}:{packed.root_gid}: {_another_user(order.claim)}"
+            )
+        if selection:
+            raise EmptySource(
+                f"the patterns ({described(order.include, order.exclude)}) select no file of {place(order.claim)}, folder {order.path or '/'!r}: "
+                "they are gitignore's syntax, relative to that folder. Correct them; if there may be nothing, set allowEmpty: true."
             )
         raise EmptySource(
             f"{place(order.claim)}, folder {order.path or '/'!r}, holds no file ({packed.counts.folders} folders): an empty volume is more often an accident "

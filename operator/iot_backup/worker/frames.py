@@ -38,6 +38,10 @@ class Frames:
         """Plain bytes so far."""
         return self._flushed + self.pos
 
+    def check(self) -> None:
+        """Raises what ended the pipeline; for who works long without writing."""
+        self._flow.check()
+
     def write(self, data: bytes) -> None:
         """Append, over as many frames as it takes."""
         done = 0

@@ -73,7 +73,8 @@ def _carry_out(operation: str, spec_file: Path, spec_sha256: str, pod: Pod, canc
         from iot_backup.worker.restore import restore
 
         restored, warnings = restore(order, secrets, pod.target, cancel)
-        return reports.Report(kind="restore", job=pod.job, job_uid=pod.job_uid, restore=restored, warnings=warnings)
+        answer = {"plan" if isinstance(restored, reports.PlanResult) else "restore": restored}
+        return reports.Report(kind="restore", job=pod.job, job_uid=pod.job_uid, warnings=warnings, **answer)
     from iot_backup.worker.probe import probe
 
     found, warnings = probe(order, secrets)

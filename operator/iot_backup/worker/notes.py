@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 SKIPPED = "skipped"
-"""Left out on purpose: a socket, a device, an empty lost+found."""
+"""Left out on purpose: a socket, an empty lost+found, what is mounted in a source of one file system."""
 VANISHED = "vanished"
 """Was there when its folder was listed, and gone when it should be read."""
 CHANGED = "changed"
@@ -17,7 +17,9 @@ UNREADABLE = "unreadable"
 """Could not be opened or listed; its content is not in the archive."""
 DAMAGED = "damaged"
 """Could not be read to its end; zeros stand for the rest."""
-NOTES = (SKIPPED, VANISHED, CHANGED, UNREADABLE, DAMAGED)
+INCOMPLETE = "incomplete"
+"""Is in the archive with its content, but not with all its extended attributes: they could not be read."""
+NOTES = (SKIPPED, VANISHED, CHANGED, UNREADABLE, DAMAGED, INCOMPLETE)
 
 _EXAMPLES = 3
 

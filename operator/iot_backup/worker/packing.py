@@ -24,9 +24,10 @@ from iot_backup.worker.flow import Flow, Stop
 from iot_backup.worker.frames import Frames
 from iot_backup.worker.index import first_line, last_line, note_line
 from iot_backup.worker.members import Counts, Members
-from iot_backup.worker.notes import DAMAGED, UNREADABLE, Noted, Notes
+from iot_backup.worker.notes import DAMAGED, INCOMPLETE, UNREADABLE, Noted, Notes
 from iot_backup.worker.progress import Done, Progress
 from iot_backup.worker.sealing import SealedObject, Stored
+from iot_backup.worker.selection import EVERYTHING, Selection
 from iot_backup.worker.walk import Walk
 
 Sink = Callable[[Iterator[bytes]], None]
@@ -68,8 +69,8 @@ class Packed:
 
     @property
     def partial(self) -> bool:
-        """Some content is missing from the archive."""
-        return bool(self.notes[UNREADABLE].count or self.notes[DAMAGED].count)
+        """Something that could not be read is missing from the archive."""
+        return any(self.notes[kind].count for kind in (UNREADABLE, DAMAGED, INCOMPLETE))
 
 
 def pack(
@@ -80,13 +81,16 @@ def pack(
     archives: Sequence[str],
     level: int | None,
     stop: Stop,
+    selection: Selection = EVERYTHING,
+    one_file_system: bool = False,
     files: Files | None = None,
     progress: Progress | None = None,
 ) -> Packed:
     """Back up the folder behind the descriptor `source`, which stays the caller's.
 
-    `archives`: ids of the chain's backups whose archives the index refers to, this one's last. `level`: of zstd, None = frames are left as they are. The archive's sink runs on the calling thread, the index's on one of its
-    own, both at once. Raises what a sink raised, Cancelled, and AccessDenied or SourceUnavailable for the source's root; nothing
+    `archives`: ids of the chain's backups whose archives the index refers to, this one's last. `level`: of zstd, None = frames are left as
+    they are. `selection`, `one_file_system`: as for Walk. The archive's sink runs on the calling thread, the index's on one of its own, both
+    at once. Raises what a sink raised, Cancelled, and AccessDenied or SourceUnavailable for the source's root; nothing
     else of the source raises, it is in `notes`.
     """
     flow = Flow(stop)
@@ -95,7 +99,9 @@ def pack(
         archive_frames = Frames(flow, pool, seekable=level is not None)
         index_frames = Frames(flow, index_pool, _INDEX_FRAME, _INDEX_BUFFERS)
         sealed_archive, sealed_index = SealedObject(archive_frames, archive.sealer), SealedObject(index_frames, index.sealer)
-        writer = _Writer(flow, source, archive_frames, index_frames, files or Files())
+        notes = Notes(lambda note, path, reason: index_frames.write(note_line(note, path, reason)))
+        walk = Walk(source, notes, selection, one_file_system=one_file_system)
+        writer = _Writer(flow, walk, notes, archive_frames, index_frames, files or Files())
         if progress is not None:
             progress.follow(lambda: _done(writer.members.counts, sealed_archive))
         walker = flow.run("walk", lambda: writer.run(archives))
@@ -112,12 +118,12 @@ def pack(
         archive=sealed_archive.stored(),
         index=sealed_index.stored(),
         counts=writer.members.counts,
-        notes=writer.notes.noted,
+        notes=notes.noted,
         tar_size=archive_frames.written,
         root_uid=root.st_uid,
         root_gid=root.st_gid,
         snapshot_time_ns=snapshot_time_ns,
-        running_postgresql=writer.walk.running_postgresql,
+        running_postgresql=walk.running_postgresql,
     )
 
 
@@ -128,21 +134,19 @@ def _done(counts: Counts, archive: SealedObject) -> Done:
 class _Writer:
     """The plain side: the whole tar stream and the whole index."""
 
-    def __init__(self, flow: Flow, source: int, archive: Frames, index: Frames, files: Files) -> None:
-        self._flow, self._archive, self._index = flow, archive, index
-        self.notes = Notes(lambda note, path, reason: index.write(note_line(note, path, reason)))
-        self.walk = Walk(source, self.notes)
-        self.members = Members(archive, index, self.notes, files)
+    def __init__(self, flow: Flow, walk: Walk, notes: Notes, archive: Frames, index: Frames, files: Files) -> None:
+        self._flow, self._walk, self._notes, self._archive, self._index = flow, walk, notes, archive, index
+        self.members = Members(archive, index, notes, files)
 
     def run(self, archives: Sequence[str]) -> None:
         self.members.number = len(archives) - 1
         self._index.write(first_line(archives))
-        for found in self.walk:
+        for found in self._walk:
             self._flow.check()
             self.members.add(found)
         self._archive.write(tar.END)
         self._archive.close()
-        notes = sum(noted.count for noted in self.notes.noted.values())
+        notes = sum(noted.count for noted in self._notes.noted.values())
         self._index.write(last_line(members=self.members.written, notes=notes, tar_size=self._archive.written))
         self._index.close()
 

@@ -7,14 +7,22 @@ import stat
 from collections.abc import Callable
 
 from iot_backup.worker.notes import Notes
+from iot_backup.worker.selection import EVERYTHING, Selection
 from iot_backup.worker.walk import Walk
 
 UNCOUNTED = 40_000_000_000
 """Bytes up to which it makes no difference: 9000 parts of the smallest size."""
 
 
-def expected_size(root: int, *, compressed: bool, check: Callable[[], None]) -> int:
-    """Bytes that an archive of the folder `root` may have, with some room to grow.
+def expected_size(
+    root: int,
+    selection: Selection = EVERYTHING,
+    *,
+    compressed: bool,
+    check: Callable[[], None],
+    one_file_system: bool = False,
+) -> int:
+    """Bytes that an archive of the folder `root` may have, with some room to grow. `selection`, `one_file_system`: as for the walk.
 
     What the file system has in use is enough where that is little. It may hold much besides this folder (a node's disk, a file server),
     and some say nothing: then the files are counted, since parts that are too large cost memory, and too many cost the backup.
@@ -25,7 +33,7 @@ def expected_size(root: int, *, compressed: bool, check: Callable[[], None]) -> 
     if 0 < used <= UNCOUNTED:
         return used
     total = 0
-    for entry in Walk(root, Notes(lambda _note, _path, _reason: None)):
+    for entry in Walk(root, Notes(lambda _note, _path, _reason: None), selection, one_file_system=one_file_system):
         check()
         if stat.S_ISREG(entry.stat.st_mode):
             # A hole compresses to nothing.

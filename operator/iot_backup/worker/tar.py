@@ -6,7 +6,8 @@ index asks for and compares (extract.py). So this encoding belongs to the index'
 
 from __future__ import annotations
 
-from iot_backup.worker.index import FIFO, FILE, FOLDER, HARD_LINK, SYMLINK, Row
+from iot_backup.worker import pax, sparse
+from iot_backup.worker.index import BLOCK_DEVICE, CHARACTER_DEVICE, FIFO, FILE, FOLDER, HARD_LINK, SYMLINK, Row
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
@@ -19,9 +20,14 @@ _MAX_ID = 0o7777777
 _MAX_NUMBER = 0o77777777777
 _NAME = 100
 """Bytes of ustar's name and link fields."""
-_TYPES = {FILE: b"0", HARD_LINK: b"1", SYMLINK: b"2", FOLDER: b"5", FIFO: b"6"}
+_TYPES = {FILE: b"0", HARD_LINK: b"1", SYMLINK: b"2", CHARACTER_DEVICE: b"3", BLOCK_DEVICE: b"4", FOLDER: b"5", FIFO: b"6"}
+_DEVICES = frozenset((_TYPES[CHARACTER_DEVICE], _TYPES[BLOCK_DEVICE]))
+_BINARY = b"hdrcharset", b"BINARY"
+"""A record before names that are no text."""
 _PAX_TYPE = b"x"
 _MAGIC = b"ustar\x0000"
+_OWNER_NAMES = 64
+"""Bytes of two fields that stay empty: names mean something else on another system."""
 _REST = bytes(BLOCK - 157 - _NAME - len(_MAGIC))
 _PADDING = tuple(bytes(_NAME - n) for n in range(_NAME + 1))
 _BLANK_CHECKSUM = 8 * 0x20
@@ -48,68 +54,95 @@ def stored_name(path: bytes) -> bytes:
     return path if top.rstrip(b"~") != RESERVED else top + b"~" + slash + rest
 
 
+def stored_size(row: Row) -> int:
+    """Bytes of a member behind its headers, without padding."""
+    return sparse.stored_size(row.parts) if row.parts else row.size
+
+
 def header(row: Row) -> bytes:
-    """Everything of a member that stands before its content."""
+    """Everything of a member that stands before its content; of a sparse file also the map of its data.
+
+    Of `parts` only their lengths count, and which are holes: where they are need not be known yet.
+    """
     name, link = stored_name(row.path), row.link
     if row.kind == FOLDER:
         name += b"/"
     elif row.kind == HARD_LINK:
         link = stored_name(link)
     type_, mtime = _TYPES[row.kind], row.mtime_ns // _NANOSECONDS
-    records = _pax_records(row, name, link, mtime)
+    if row.parts:
+        return _sparse_header(row, name, mtime)
+    records = _pax_records(row, name, link, row.size, mtime)
     if not records:
-        return _ustar(name, type_, link, (row.mode, row.uid, row.gid, row.size, mtime))
-    fitting = (
+        return _ustar(name, type_, link, (row.mode, row.uid, row.gid, row.size, mtime), row.device)
+    return _with_records(records, _ustar(name[:_NAME], type_, link[:_NAME], _fitting(row, row.size, mtime), row.device))
+
+
+def _sparse_header(row: Row, name: bytes, mtime: int) -> bytes:
+    content = sparse.sparse_map(row.parts)
+    size = len(content) + sparse.stored_size(row.parts)
+    stand_in = pax.sparse_stand_in(name)[:_NAME]
+    records = b"".join(pax.record(key, value) for key, value in pax.sparse(name, row.size))
+    if not _is_text(name):
+        records = pax.record(*_BINARY) + records
+    # The name is in the records already: a stand-in of the same length asks for no other.
+    records += _pax_records(row, stand_in, b"", size, mtime)
+    return _with_records(records, _ustar(stand_in, _TYPES[FILE], b"", _fitting(row, size, mtime))) + content
+
+
+def _with_records(records: bytes, ustar: bytes) -> bytes:
+    pax_header = _ustar(b"././@PaxHeader", _PAX_TYPE, b"", (0o644, 0, 0, len(records), 0))
+    return pax_header + records + bytes(padding(len(records))) + ustar
+
+
+def _fitting(row: Row, size: int, mtime: int) -> tuple[int, int, int, int, int]:
+    """The numbers of a header, 0 for those that are in its PAX records."""
+    return (
         row.mode,
         row.uid if row.uid <= _MAX_ID else 0,
         row.gid if row.gid <= _MAX_ID else 0,
-        row.size if row.size <= _MAX_NUMBER else 0,
+        size if size <= _MAX_NUMBER else 0,
         mtime if 0 <= mtime <= _MAX_NUMBER else 0,
     )
-    pax = _ustar(b"././@PaxHeader", _PAX_TYPE, b"", (0o644, 0, 0, len(records), 0))
-    return pax + records + bytes(padding(len(records))) + _ustar(name[:_NAME], type_, link[:_NAME], fitting)
 
 
-def _ustar(name: bytes, type_: bytes, link: bytes, numbers: tuple[int, int, int, int, int]) -> bytes:
+def _ustar(name: bytes, type_: bytes, link: bytes, numbers: tuple[int, int, int, int, int], device: tuple[int, int] = (0, 0)) -> bytes:
     """`numbers`: mode, uid, gid, size, mtime."""
     octal = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % numbers
     if link:
         tail = type_ + link + _PADDING[len(link)] + _MAGIC + _REST
+        checksum = sum(tail) + _BLANK_CHECKSUM
+    elif type_ in _DEVICES:
+        tail = type_ + bytes(_NAME) + _MAGIC + bytes(_OWNER_NAMES) + b"%07o\0%07o\0" % device + bytes(len(_REST) - _OWNER_NAMES - 16)
         checksum = sum(tail) + _BLANK_CHECKSUM
     else:
         tail, checksum = _PLAIN_TAILS[type_]
     return b"%b%b%b%06o\0 %b" % (name, _PADDING[len(name)], octal, checksum + sum(name) + sum(octal), tail)
 
 
-def _pax_records(row: Row, name: bytes, link: bytes, mtime: int) -> bytes:
+def _pax_records(row: Row, name: bytes, link: bytes, size: int, mtime: int) -> bytes:
     """Records for what ustar cannot hold; most members need none."""
     if (
         len(name) <= _NAME
         and len(link) <= _NAME
+        and not row.xattrs
         and row.uid <= _MAX_ID
         and row.gid <= _MAX_ID
-        and row.size <= _MAX_NUMBER
+        and size <= _MAX_NUMBER
         and 0 <= mtime <= _MAX_NUMBER
     ):
         return b""
     fields = []
-    if not (_is_text(name) and _is_text(link)):
-        fields.append((b"hdrcharset", b"BINARY"))
+    if not row.parts and not (_is_text(name) and _is_text(link)):
+        fields.append(_BINARY)
     if len(name) > _NAME:
         fields.append((b"path", name))
     if len(link) > _NAME:
         fields.append((b"linkpath", link))
-    numbers = (b"size", row.size, _MAX_NUMBER), (b"uid", row.uid, _MAX_ID), (b"gid", row.gid, _MAX_ID), (b"mtime", mtime, _MAX_NUMBER)
+    numbers = (b"size", size, _MAX_NUMBER), (b"uid", row.uid, _MAX_ID), (b"gid", row.gid, _MAX_ID), (b"mtime", mtime, _MAX_NUMBER)
     fields += [(key, b"%d" % value) for key, value, most in numbers if not 0 <= value <= most]
-    return b"".join(_pax_record(key, value) for key, value in fields)
-
-
-def _pax_record(key: bytes, value: bytes) -> bytes:
-    """`<length> key=value\\n`, where the length counts its own digits."""
-    rest = len(key) + len(value) + 3
-    length = rest + len(str(rest))
-    length = rest + len(str(length))
-    return b"%d %b=%b\n" % (length, key, value)
+    fields += pax.attributes(row.xattrs)
+    return b"".join(pax.record(key, value) for key, value in fields)
 
 
 def _is_text(name: bytes) -> bool:

@@ -17,12 +17,14 @@ from typing import NamedTuple
 from iot_backup.errors import AccessDenied, SourceUnavailable
 from iot_backup.worker.index import ROOT
 from iot_backup.worker.notes import SKIPPED, UNREADABLE, VANISHED, Notes
+from iot_backup.worker.selection import EVERYTHING, Selection
 
 LISTED = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """How a folder is opened, in a source and in a target."""
 MAX_DEPTH = 400
 """Folders inside each other: each holds a descriptor while it is walked, and 1024 is a common limit."""
 _LOST_AND_FOUND = b"lost+found"
+_LOST_AND_FOUND_REASON = "the file system's own folder"
 
 
 class Found(NamedTuple):
@@ -35,6 +37,8 @@ class Found(NamedTuple):
     path: bytes
     """Below the root."""
     stat: os.stat_result
+    descriptor: int = -1
+    """Of the path itself, where it is a folder that could be opened; valid until the walk goes on."""
 
 
 @dataclass
@@ -44,21 +48,29 @@ class _Level:
     descriptor: int
     prefix: bytes
     names: Iterator[bytes]
+    waiting: Found | None = None
+    """The folder itself, while nothing in it is selected yet."""
 
 
 class Walk:
-    """One walk. What cannot be listed or vanishes is noted and passed over."""
+    """One walk. What cannot be listed or vanishes is noted and passed over.
 
-    def __init__(self, root: int, notes: Notes) -> None:
-        """`root`: descriptor of a folder, which stays the caller's."""
+    With a selection it gives what is selected and the folders above that: an excluded folder is not entered, and one that
+    is not itself selected only comes where something in it does.
+    """
+
+    def __init__(self, root: int, notes: Notes, selection: Selection = EVERYTHING, *, one_file_system: bool = False) -> None:
+        """`root`: descriptor of a folder, which stays the caller's. `one_file_system`: mount points are folders that are not entered."""
         self._root, self._notes = root, notes
+        self._selection = selection
+        self._file_system = os.fstat(root).st_dev if one_file_system else None
         self.running_postgresql = False
         """A folder with PG_VERSION and postmaster.pid was seen: a server may be writing to it."""
 
     def __iter__(self) -> Iterator[Found]:
         """The root first. Raises AccessDenied or SourceUnavailable if the root itself cannot be listed."""
         names = self._root_names()
-        yield Found(self._root, b".", ROOT, os.fstat(self._root))
+        yield Found(self._root, b".", ROOT, os.fstat(self._root), self._root)
         levels = [_Level(os.dup(self._root), b"", iter(names))]
         del names
         try:
@@ -72,48 +84,69 @@ class Walk:
                 try:
                     found = Found(level.descriptor, name, path, os.stat(name, dir_fd=level.descriptor, follow_symlinks=False))
                 except OSError as error:
-                    self._notes.refused(path, error)
+                    if not self._selection or self._selection.selects(path, is_folder=False):
+                        self._notes.refused(path, error)
                     continue
-                if not stat.S_ISDIR(found.stat.st_mode):
-                    yield found
-                else:
-                    yield from self._enter(found, levels)
+                if self._selection and self._left_out(path, is_folder=stat.S_ISDIR(found.stat.st_mode)):
+                    continue
+                inside = self._enter(found, levels) if stat.S_ISDIR(found.stat.st_mode) else found
+                if inside is None:
+                    continue
+                if self._selection:
+                    yield from _waiting(levels)
+                yield inside
         finally:
             for level in levels:
                 os.close(level.descriptor)
 
-    def _enter(self, found: Found, levels: list[_Level]) -> Iterator[Found]:
-        """The folder itself; what is in it comes next, from a new level."""
-        lost_and_found = found.path == _LOST_AND_FOUND and found.stat.st_uid == 0
+    def _left_out(self, path: bytes, *, is_folder: bool) -> bool:
+        """Whether neither the path nor anything in it is selected; what is above it is known not to be excluded."""
+        selection = self._selection
+        if selection.excludes(path, is_folder):
+            return True
+        return not (selection.includes(path, is_folder) or (is_folder and selection.may_hold(path)))
+
+    def _enter(self, found: Found, levels: list[_Level]) -> Found | None:
+        """The folder itself, if it is to be given now; what is in it comes next, from a new level."""
+        selected = not self._selection or self._selection.includes(found.path, is_folder=True)
+        if self._file_system is not None and found.stat.st_dev != self._file_system:
+            self._notes.add(SKIPPED, found.path, "another file system is mounted here: only its folder is stored")
+            return found if selected else None
         try:
-            descriptor = os.open(found.name, LISTED, dir_fd=found.folder)
+            descriptor, names = self._opened(found)
         except OSError as error:
-            if lost_and_found:
-                self._notes.add(SKIPPED, found.path, "the file system's own folder")
-            elif error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                self._notes.add(VANISHED, found.path, "gone when it should be read")
-            else:
-                yield found
-                self._notes.refused(found.path, error)
-            return
-        try:
-            names = self._listed(descriptor)
-        except OSError as error:
+            return found if self._refused(found, error) and selected else None
+        if _is_lost_and_found(found) and not names:
             os.close(descriptor)
-            yield found
-            self._notes.refused(found.path, error)
-            return
-        if lost_and_found and not names:
-            os.close(descriptor)
-            self._notes.add(SKIPPED, found.path, "the file system's own folder")
-            return
+            self._notes.add(SKIPPED, found.path, _LOST_AND_FOUND_REASON)
+            return None
         if len(levels) >= MAX_DEPTH:
             os.close(descriptor)
-            yield found
             self._notes.add(UNREADABLE, found.path, f"more than {MAX_DEPTH} folders inside each other")
-            return
-        levels.append(_Level(descriptor, found.path + b"/", iter(names)))
-        yield found._replace(stat=os.fstat(descriptor))
+            return found if selected else None
+        opened = found._replace(stat=os.fstat(descriptor), descriptor=descriptor)
+        levels.append(_Level(descriptor, found.path + b"/", iter(names), None if selected else opened))
+        return opened if selected else None
+
+    def _opened(self, found: Found) -> tuple[int, list[bytes]]:
+        """A folder's descriptor, and the names in it."""
+        descriptor = os.open(found.name, LISTED, dir_fd=found.folder)
+        try:
+            return descriptor, self._listed(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def _refused(self, found: Found, error: OSError) -> bool:
+        """Note a folder that cannot be listed. Whether it is there, and to be stored without what is in it."""
+        if _is_lost_and_found(found) and isinstance(error, PermissionError):
+            self._notes.add(SKIPPED, found.path, _LOST_AND_FOUND_REASON)
+            return False
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            self._notes.add(VANISHED, found.path, "gone when it should be read")
+            return False
+        self._notes.refused(found.path, error)
+        return True
 
     def _listed(self, descriptor: int) -> list[bytes]:
         with os.scandir(descriptor) as entries:
@@ -131,6 +164,14 @@ class Walk:
             raise SourceUnavailable(f"the source cannot be listed: {error.strerror}. Is the volume still there?") from error
 
 
+def _waiting(levels: list[_Level]) -> Iterator[Found]:
+    """The folders above a selected path that were not given yet."""
+    for level in levels:
+        if level.waiting:
+            yield level.waiting
+            level.waiting = None
+
+
 def unreadable_root(found: os.stat_result) -> AccessDenied:
     """The error for a source whose root this user may not read."""
     mode = stat.S_IMODE(found.st_mode)
@@ -138,6 +179,10 @@ def unreadable_root(found: os.stat_result) -> AccessDenied:
         f"the source's root belongs to {found.st_uid}:{found.st_gid}, mode {mode:04o}, and this run is user {os.geteuid()}: "
         f"set worker.securityContext.runAsUser: {found.st_uid}, or worker.identity: Root"
     )
+
+
+def _is_lost_and_found(found: Found) -> bool:
+    return found.path == _LOST_AND_FOUND and found.stat.st_uid == 0
 
 
 def _holds(names: list[bytes], name: bytes) -> bool:
