@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -118,32 +118,59 @@ def show(setting: Setting, backup: str, identity_file: Path | None) -> int:
     return 0
 
 
+_CONFLICTS = click.Choice(["overwrite", "keep-newer", "skip-existing", "mirror"])
+_PATTERN = "gitignore's syntax, relative to the backed-up folder; can be repeated"
+
+
 @click.command()
 @click.argument("what", metavar="JOB|BACKUP")
 @click.option("--target", type=click.Path(path_type=Path), required=True, help="The folder to restore into; made if it is not there.")
 @click.option(
     "--at", metavar="TIME", help="The job's newest backup of this moment or before, as 2026-01-31T12:00; local time if no zone is said."
 )
+@click.option("--include", multiple=True, metavar="GLOB", help=f"Only what matches: {_PATTERN}.")
+@click.option("--exclude", multiple=True, metavar="GLOB", help=f"Not what matches: {_PATTERN}.")
+@click.option(
+    "--on-conflict",
+    type=_CONFLICTS,
+    default="overwrite",
+    show_default=True,
+    help="Where a path is there already; only mirror deletes what is not in the backup.",
+)
+@click.option("--devices", is_flag=True, help="Make device nodes, too; needs root.")
+@click.option("--plan", is_flag=True, help="Say what a restore would do, and write nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask before writing into a folder that is not empty.")
 @accept
 @identity
 @common
-def restore(setting: Setting, what: str, target: Path, at: str | None, yes: bool, accept_newest: bool, identity_file: Path | None) -> int:
+def restore(setting: Setting, what: str, target: Path, at: str | None, **asked: Any) -> int:
     """Bring a backup back: the newest of a job, or a certain one. Everything is verified before the first byte is written."""
     from iot_backup.errors import Cancelled
-    from iot_backup.standalone import catalogue, output, times
+    from iot_backup.standalone import catalogue, output, progress, times
     from iot_backup.standalone import restore as restoring
     from iot_backup.worker.cancelling import Cancel, on_signals
+    from iot_backup.worker.progress import Progress
 
-    machine, key = setting.machine(), catalogue.Key(identity_file)
-    there, manifest = catalogue.chosen(setting.config(), what, times.parsed(at) if at else None, machine, key, accept_newest=accept_newest)
+    machine, key, cancel, done = setting.machine(), catalogue.Key(asked["identity_file"]), Cancel(), Progress()
+    moment = times.parsed(at) if at else None
+    asks = not (asked["plan"] or asked["yes"] or restoring.is_empty(target))
+    if not asks:  # a person who is asked may also say Ctrl-C
+        on_signals(cancel, lambda: None)
+    there, manifest = catalogue.chosen(setting.config(), what, moment, machine, key, accept_newest=asked["accept_newest"])
+    wish = restoring.Wish(key, asked["include"], asked["exclude"], asked["on_conflict"], asked["devices"])
     click.echo(restoring.announced(there, manifest, target), err=True)
-    if not restoring.is_empty(target) and not yes:
-        _confirm(f"{target} is not empty: files of the same names will be replaced. Go on?", "--yes")
-    cancel = Cancel()
-    on_signals(cancel, lambda: None)
+    if asked["plan"] or asks:
+        plan = restoring.planned(restoring.plan(there, manifest, target, wish, machine, cancel), target)
+        if asked["plan"]:
+            click.echo(output.as_json(plan) if setting.json else output.fields(plan))
+            return 65 if plan["missing"] else 0
+        click.echo(output.fields(plan), err=True)
+        _confirm(f"{target} is not empty. Write into it?", "--yes")
+        on_signals(cancel, lambda: None)
+    sys.setswitchinterval(0.001)
     try:
-        restored = restoring.restore(there, manifest, target, machine, key, cancel)
+        with progress.shown(done, sys.stderr, expected=0 if wish.selective else manifest.counts.source_bytes):
+            restored = restoring.restore(there, manifest, target, wish, machine, cancel, done)
     except Cancelled as error:
         failed(setting, error)
         return 128 + cancel.signal

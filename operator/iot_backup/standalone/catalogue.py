@@ -15,6 +15,7 @@ from iot_backup.repository import floor
 from iot_backup.repository import records as documents
 from iot_backup.repository import trust as trusting
 from iot_backup.repository.catalogue import Entry
+from iot_backup.repository.lineage import lineage
 from iot_backup.repository.opening import Repository, open_for_restore, open_to_look
 from iot_backup.repository.records import RepositoryRecord
 from iot_backup.repository.writing import found
@@ -197,13 +198,10 @@ def chosen(
     return backup(config, wanted, machine, key, sealed=False)
 
 
-def parents(there: Opened, manifest: Manifest) -> Iterator[Manifest]:
-    """What the backup builds on, nearest first. CorruptData, Untrusted, SourceUnavailable for one that is missing or does not count."""
-    while manifest.parent is not None:
-        above = there.repository.catalogue.find(manifest.parent.id, manifest.chain).manifest
-        assert above is not None, "find() raises what is wrong with a backup"
-        manifest = above
-        yield manifest
+def parents(there: Opened, manifest: Manifest) -> list[Manifest]:
+    """What the backup builds on, its full one first. ChainBroken if one is missing or does not count."""
+    catalogue = there.repository.catalogue
+    return list(lineage(catalogue, catalogue.find(manifest.id, manifest.chain)).whole()[:-1])
 
 
 def unsealed(there: Opened, machine: Machine, key: Key) -> Opened:

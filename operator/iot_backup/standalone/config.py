@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from iot_backup.core import schedule
 from iot_backup.core.layout import checked
+from iot_backup.core.spec import Globs
 from iot_backup.errors import IotBackupError
 
 LOCAL, S3, AZURE = "local", "s3", "azure"
@@ -48,6 +49,7 @@ Folder = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
 Name = Annotated[str, AfterValidator(_key_part)]
 """Part of object keys."""
 Cron = Annotated[str, AfterValidator(_cron)]
+Patterns = Annotated[Globs, Field(strict=False)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_list)]
 """A list, or the one name in it."""
 
@@ -126,6 +128,16 @@ class Job(Section):
     chain: Name | None = None
     """Backups of one chain build on each other. None: the id of the first full job of this source."""
     schedule: Cron | None = None
+    include: Patterns = ()
+    """If given, only what one of these lines of gitignore's syntax matches is backed up."""
+    exclude: Patterns = ()
+    """What one of them matches is left out; `!` brings back."""
+    one_file_system: bool = False
+    """Mount points are stored as empty folders."""
+    max_chain_length: Annotated[int, Field(ge=1, le=100)] = 30
+    """Backups of a chain, its full one included; the run that would exceed it is a full one."""
+    allow_empty: bool = False
+    """A source without any file is no error."""
     compression: bool = True
     encryption: bool = True
     retention_days: Days | None = None

@@ -101,6 +101,11 @@ def execute(
             type=type_,
             claim=job.source,
             floor=head.floor if head else None,
+            include=job.include,
+            exclude=job.exclude,
+            one_file_system=job.one_file_system,
+            max_chain_length=job.max_chain_length,
+            allow_empty=job.allow_empty,
             compression="Zstd" if job.compression else "None",
         )
         result, warnings = run_backup(order, secrets, source, cancel, progress)
