@@ -112,14 +112,19 @@ class Worker:
     def __init__(
         self, folder: Path, order: spec.BackupOrder | spec.RestoreOrder | spec.ProbeOrder, paths: dict[str, Path], **how: object
     ) -> None:
-        """`folder`: for order, report and log. `paths`: source, target and secrets. `how`: `user` = "somebody", `impatient`, `sha256`, `operation`."""
+        """`folder`: for order, report and log. `paths`: source, target and secrets. `how`: `user` = "somebody", `impatient`, `prelude` (code to run first), `sha256`,
+        `operation`."""
         folder.mkdir(parents=True)
         text = spec.encode(order)
         (folder / "spec.json").write_text(text)
         self._report, self._log = folder / "report", folder / "log"
         self._report.touch(0o666)
         self._report.chmod(0o666)
-        code = (_IMPATIENT if how.get("impatient") else "") + (_AS_SOMEBODY if how.get("user") == "somebody" else _AS_ROOT)
+        code = (
+            (_IMPATIENT if how.get("impatient") else "")
+            + str(how.get("prelude", ""))
+            + (_AS_SOMEBODY if how.get("user") == "somebody" else _AS_ROOT)
+        )
         arguments = {"spec": folder / "spec.json", "spec-sha256": how.get("sha256") or spec.digest(text), "report": self._report, **paths}
         options = [part for name, value in arguments.items() for part in (f"--{name}", str(value))]
         with self._log.open("wb") as log:
