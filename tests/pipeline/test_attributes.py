@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from iot_backup.worker.attributes import Attributes
+from iot_backup.worker.backup import WARNINGS
 from iot_backup.worker.contents import Files
 from iot_backup.worker.index import FILE, FOLDER, Row
-from iot_backup.worker.notes import INCOMPLETE, SKIPPED
+from iot_backup.worker.notes import INCOMPLETE, NOTES, SKIPPED
 from iot_backup.worker.xattrs import XattrReader, is_kept
 from tests.pipeline.roundtrip import ACL, CAPABILITY, DEFAULT_ACL, back_up, bring_back, facts, odd_tree, rows, stock_restore, xattrs
-from tests.pipeline.sites import open_to_all
+from tests.pipeline.sites import Site, open_to_all
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 BASE = Row(b"x", FILE, 0, 0, 0, 0, 0o640, os.geteuid(), os.getegid(), 0, 0)
@@ -318,3 +319,48 @@ def test_the_same_tree_gives_the_same_headers(tmp_path: Path) -> None:
     first, second = rows(back_up(tmp_path / "source")), rows(back_up(tmp_path / "source"))
     assert first == second
     assert all(list(row.xattrs) == sorted(row.xattrs) for row in first)
+
+
+def test_every_kind_of_note_has_its_warning() -> None:
+    assert WARNINGS.keys() == set(NOTES)
+
+
+def test_a_restore_says_what_it_could_not_give_back(volume_site: Site, with_devices: tuple[Path, Path]) -> None:
+    source, _ = with_devices
+    (source / "program").write_bytes(b"x")
+    os.setxattr(source / "program", "security.capability", CAPABILITY)
+    done = volume_site.backup(source)
+    assert done.backup.entries == 4
+    target = volume_site.folder("target")
+    back = volume_site.restore(done.archive, target, devices=True)
+    assert back.warnings == {}
+    assert facts(target) == facts(source)
+    other = volume_site.folder("other")
+    os.chown(other, 65532, 65532)
+    back = volume_site.restore(done.archive, other, user="somebody", devices=True)
+    assert back.restore.files == 1
+    assert {reason: warning.count for reason, warning in back.warnings.items()} == {
+        "OwnershipNotRestored": 2,
+        "XattrsNotRestored": 1,
+        "DevicesNotRestored": 2,
+    }
+
+
+def test_a_target_that_holds_no_attributes_gets_all_the_rest(trees: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = trees
+    odd_tree(source)
+    backup = back_up(source)
+
+    def unsupported(*_: object, **__: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    with monkeypatch.context() as patched:
+        for call in ("listxattr", "setxattr", "removexattr"):
+            patched.setattr(os, call, unsupported)
+        done = bring_back(backup, target)
+    assert done.refused.xattrs_refused == sum(bool(row.xattrs) for row in rows(backup)) > 5
+    wanted, found = facts(source), facts(target)
+    assert wanted.pop(b"size 513")[1] == 0o654
+    assert found.pop(b"size 513")[1] == 0o604  # not what its ACL's mask allowed
+    assert {path: fact[:6] for path, fact in found.items()} == {path: fact[:6] for path, fact in wanted.items()}
+    assert not any(fact[6] for fact in found.values())

@@ -140,6 +140,17 @@ def test_what_was_stored_is_named_also_where_it_is_not_good(result: BackupResult
     assert (status["failure"] is None) is (phase == "Completed")
 
 
+@pytest.mark.parametrize("reason", ["FilesUnreadable", "FilesDamaged", "FilesIncomplete"])
+def test_a_partial_backup_says_what_is_missing(reason: str) -> None:
+    warnings = (Warn(reason="FilesSkipped", message="a socket"), Warn(reason=reason, message="1 of this: a/b"))
+    status = run_status.backed_up(
+        {}, 1, _verdict(warnings=warnings), Stored(_result(partial=True), "r1"), backup_job(), job_name="j", now="now"
+    )
+    message = next(c["message"] for c in status["conditions"] if c["type"] == "Succeeded")
+    assert "; 1 of this: a/b; give the worker the right to read them" in message
+    assert "socket" not in message
+
+
 def test_an_incremental_says_what_it_builds_on() -> None:
     result = _result(type="Incremental", parent="f" * 16, seq=7)
     status = run_status.backed_up({}, 1, _verdict(), Stored(result, "r1"), backup_job(), job_name="j", now="now")
