@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from iot_backup.core import layout
@@ -77,6 +77,10 @@ class Catalogue:
             f"the store has no backup {id_} of namespace {self.namespace}: it was deleted, or belongs to another storage or namespace. "
             "Look at status.archive of the Backups of this storage."
         )
+
+    def over(self, store: Store) -> Catalogue:
+        """The same, read from this store."""
+        return replace(self, store=store)
 
     def judged(self, member: Member, data: bytes) -> Manifest:
         """The manifest under a member's key, if everything about it holds. CorruptData, Untrusted."""
