@@ -98,7 +98,7 @@ class Catalogue:
             )
         if not verified(bytes.fromhex(writer.public_key), Purpose.MANIFEST, body, signature):
             raise Untrusted(f"{what} has no valid signature of writer {manifest.writer}: it was damaged after it was signed, or forged")
-        trust.checked_manifest_cipher(self.record, manifest.cipher, manifest.recipient)
+        trust.check_manifest_cipher(self.record, manifest)
         return manifest
 
     def _entry(self, member: Member) -> Entry | None:
