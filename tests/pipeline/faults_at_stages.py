@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -20,6 +21,10 @@ STAGES = {
 }
 """Stage to the call of the store that makes it, and what its key contains. `look again` counts only once the manifest is there."""
 FAULTS = ("killed before", "killed midway", "killed after", "stopped", "refused", "answer lost", "full", "lied to")
+
+BEFORE = {"killed before": signal.SIGKILL}
+DURING = {"killed midway": signal.SIGKILL, "stopped": signal.SIGTERM}
+"""In the middle of a stream; calls without one are struck before they are made."""
 
 
 class FaultyStore:
@@ -52,23 +57,17 @@ class FaultyStore:
         return self._stage != "look again" or self._committed
 
     def _fail(self, name: str, act: Callable[..., Any], key: str, *arguments: Any, **options: Any) -> Any:
-        fault = self._fault
-        if fault == "killed before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if fault in ("killed midway", "stopped") and name == "create_stream":
-            arguments = (_struck_midway(arguments[0], signal.SIGKILL if fault == "killed midway" else signal.SIGTERM), *arguments[1:])
-        elif fault == "stopped":
-            os.kill(os.getpid(), signal.SIGTERM)
-        elif fault == "killed midway":
-            os.kill(os.getpid(), signal.SIGKILL)
+        fault, streams = self._fault, name == "create_stream"
         if fault == "refused":
             raise StorageUnavailable(f"503 at {key}: try again later")
         if fault == "full":
             raise StorageFull(f"no room for {key}: add some")
         if fault == "lied to" and name in ("create", "create_stream"):
-            for _ in arguments[0] if name == "create_stream" else ():
-                pass
-            return None
+            return deque(arguments[0], maxlen=0) if streams else None
+        if number := BEFORE.get(fault) or (DURING.get(fault) if not streams else None):
+            os.kill(os.getpid(), number)
+        if streams and fault in DURING:
+            arguments = (_struck_midway(arguments[0], DURING[fault]), *arguments[1:])
         answer = act(key, *arguments, **options)
         if fault == "killed after":
             os.kill(os.getpid(), signal.SIGKILL)

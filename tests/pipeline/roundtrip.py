@@ -8,20 +8,23 @@ import stat
 import struct
 import subprocess
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from iot_backup.crypto.container import opener, sealer
+from iot_backup.crypto.container import Opener, opener, sealer
 from iot_backup.crypto.identity import Identity
+from iot_backup.crypto.ranged import Fetch, RangedReader
 from iot_backup.repository.reading import Pull
 from iot_backup.worker.compression import FRAME_SIZE, Decompressed
 from iot_backup.worker.contents import Files
+from iot_backup.worker.extract import Rules
 from iot_backup.worker.index import Row
 from iot_backup.worker.index_reader import IndexReader
 from iot_backup.worker.packing import Destination, Packed, pack
+from iot_backup.worker.room import check_room
 from iot_backup.worker.selection import EVERYTHING, Selection
-from iot_backup.worker.unpacking import Unpacked, unpack
+from iot_backup.worker.unpacking import Source, Unpacked, unpack
 from iot_backup.worker.xattrs import is_kept
 
 IDENTITY = Identity(b"\x42" * 32)
@@ -75,21 +78,41 @@ def collecting(into: bytearray):
     return sink
 
 
-def bring_back(backup: Backup, target: Path, *, devices: bool = False, stop: threading.Event | None = None) -> Unpacked:
+def bring_back(
+    backup: Backup,
+    target: Path,
+    *,
+    devices: bool = False,
+    stop: threading.Event | None = None,
+    rules: Rules | None = None,
+    before: Sequence[Backup] = (),
+    needed: Collection[int] | None = None,
+) -> Unpacked:
+    """`before`: the members of the chain whose archives the index names before its own."""
     root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+    rules = rules or Rules(devices=devices)
     try:
-        return unpack(
-            opener(Pull(pieces(backup.archive)), backup.cipher, IDENTITY, backup.packed.archive.header_sha256),
-            opener(Pull(pieces(backup.index)), backup.cipher, IDENTITY, backup.packed.index.header_sha256),
-            root,
-            compressed=backup.compressed,
-            content=backup.packed.counts.source_bytes,
-            entries=backup.packed.counts.entries,
-            stop=stop or threading.Event(),
-            devices=devices,
-        )
+        check_room(root, backup.packed.counts.source_bytes, backup.packed.counts.entries)
+        index = index_of(backup, rules.mirror.note if rules.mirror else None)
+        return unpack(index, [source(one) for one in [*before, backup]], root, rules, stop or threading.Event(), needed)
     finally:
         os.close(root)
+
+
+def source(backup: Backup, fetch: Fetch | None = None) -> Source:
+    stored = backup.packed.archive
+    return Source(
+        lambda: RangedReader(fetch or slices(backup.archive), stored.size, backup.cipher, IDENTITY, stored.header_sha256), backup.compressed
+    )
+
+
+def slices(data: bytes) -> Fetch:
+    """Reads ranges as a store does."""
+    return lambda start, length: data[start : start + length]
+
+
+def index_of(backup: Backup, noted: Callable[[str, bytes], None] | None = None) -> IndexReader:
+    return IndexReader(Decompressed(plain_index(backup)), noted)
 
 
 def pieces(data: bytes, size: int = 100_000) -> Iterator[bytes]:
@@ -97,14 +120,16 @@ def pieces(data: bytes, size: int = 100_000) -> Iterator[bytes]:
         yield data[at : at + size]
 
 
+def plain_index(backup: Backup) -> Opener:
+    return opener(Pull(pieces(backup.index)), backup.cipher, IDENTITY, backup.packed.index.header_sha256)
+
+
 def rows(backup: Backup) -> list[Row]:
-    plain = opener(Pull(pieces(backup.index)), backup.cipher, IDENTITY, backup.packed.index.header_sha256)
-    return list(IndexReader(Decompressed(plain)))
+    return list(index_of(backup))
 
 
 def index_text(backup: Backup) -> bytes:
-    plain = opener(Pull(pieces(backup.index)), backup.cipher, IDENTITY, backup.packed.index.header_sha256)
-    return Decompressed(plain).readall()
+    return Decompressed(plain_index(backup)).readall()
 
 
 def stock_restore(backup: Backup, target: Path, scratch: Path) -> None:

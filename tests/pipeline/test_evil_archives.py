@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
+import struct
 import threading
+import tracemalloc
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import zstandard
 
-from iot_backup.crypto.container import PassThroughReader
+from iot_backup.crypto.container import NO_HEADER_SHA256, PassThroughReader
+from iot_backup.crypto.ranged import RangedReader
 from iot_backup.errors import CorruptData
 from iot_backup.repository.reading import Pull
 from iot_backup.worker import index, tar
+from iot_backup.worker.compression import FOOTER_SIZE, Decompressed, frame_sizes, seek_table, table_size
+from iot_backup.worker.extract import Rules
 from iot_backup.worker.index import FIFO, FILE, FOLDER, HARD_LINK, SYMLINK, Row
-from iot_backup.worker.unpacking import Unpacked, unpack
-from tests.pipeline.roundtrip import Backup, back_up, bring_back, pieces
+from iot_backup.worker.index_reader import IndexReader
+from iot_backup.worker.unpacking import Source, Unpacked, unpack
+from tests.pipeline.roundtrip import Backup, back_up, bring_back, pieces, slices
 
 CONTENT = b"evil"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -46,18 +54,14 @@ def build(rows: list[Row], *, told: Callable[[Row], Row] = lambda row: row, end:
     return bytes(stream), b"".join(lines)
 
 
-def restore(archive: bytes, lines: bytes, target: Path) -> Unpacked:
+def restore(archive: bytes, lines: bytes, target: Path, *, signed: int | None = None, compressed: bool = False) -> Unpacked:
+    """`signed`: the size that the manifest says."""
+    size = len(archive) if signed is None else signed
     root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return unpack(
-            PassThroughReader(Pull(pieces(archive))),
-            PassThroughReader(Pull(pieces(zstandard.compress(lines)))),
-            root,
-            compressed=False,
-            content=0,
-            entries=0,
-            stop=threading.Event(),
-        )
+        index_reader = IndexReader(Decompressed(PassThroughReader(Pull(pieces(zstandard.compress(lines))))))
+        source = Source(lambda: RangedReader(slices(archive), size, "None", None, NO_HEADER_SHA256), compressed)
+        return unpack(index_reader, [source], root, Rules(), threading.Event())
     finally:
         os.close(root)
 
@@ -143,12 +147,14 @@ def test_an_archive_cut_anywhere_is_refused(target: Path, cut: int) -> None:
     archive, lines = build([ROOT, row(b"a")])
     with pytest.raises(CorruptData):
         restore(archive[:-cut], lines, target)
+    with pytest.raises(CorruptData, match="cut off"):
+        restore(archive[:-cut], lines, target, signed=len(archive))
 
 
 @pytest.mark.parametrize("extra", [b"x", bytes(512), bytes(1 << 21)], ids=["byte", "block", "much"])
 def test_anything_behind_the_end_is_refused(target: Path, extra: bytes) -> None:
     archive, lines = build([ROOT, row(b"a")])
-    with pytest.raises(CorruptData, match="behind its end"):
+    with pytest.raises(CorruptData, match="do not agree on the archive's size"):
         restore(archive + extra, lines, target)
 
 
@@ -217,17 +223,16 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Backup:
 
 
 def test_swapped_frames_are_told(target: Path, honest: Backup) -> None:
-    frames = []
-    rest = honest.archive
-    while rest:
-        reader = zstandard.ZstdDecompressor().decompressobj()
-        reader.decompress(rest)
-        frames.append(rest[: len(rest) - len(reader.unused_data)])
-        rest = reader.unused_data
-    assert len(frames) >= 3
-    frames[0], frames[1] = frames[1], frames[0]
-    with pytest.raises(CorruptData):
-        bring_back(dataclasses.replace(honest, archive=b"".join(frames)), target)
+    """With or without their entries in the table."""
+    table = honest.archive[-table_size(honest.archive[-FOOTER_SIZE:]) :]
+    sizes = frame_sizes(table)
+    assert len(sizes) >= 6
+    first, second = sizes[0], sizes[0] + sizes[2]
+    frames = honest.archive[first:second] + honest.archive[:first] + honest.archive[second : -len(table)]
+    moved = array("I", [*sizes[2:4], *sizes[:2], *sizes[4:]])
+    for end in (table, seek_table(moved)):
+        with pytest.raises(CorruptData):
+            bring_back(dataclasses.replace(honest, archive=frames + end), target)
 
 
 def test_every_flipped_byte_of_a_sealed_archive_or_index_is_told(tmp_path_factory: pytest.TempPathFactory, target: Path) -> None:
@@ -269,25 +274,68 @@ def test_another_archive_of_the_same_shape_is_told(tmp_path_factory: pytest.Temp
     assert not (target / "f").exists()
 
 
-def test_a_decompression_bomb_is_refused_before_it_unfolds(target: Path) -> None:
-    """A window of 1 GiB is refused; one that fits inflates no further than the first byte that the index does not know."""
-    params = zstandard.ZstdCompressionParameters.from_level(3, window_log=27)
-    for bomb in (
-        zstandard.ZstdCompressor(compression_params=params).compressobj().compress(bytes(64 << 20)),
-        zstandard.compress(bytes(64 << 20)),
-    ):
-        _, lines = build([ROOT])
-        root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            with pytest.raises(CorruptData):
-                unpack(
-                    PassThroughReader(Pull(pieces(bomb))),
-                    PassThroughReader(Pull(pieces(zstandard.compress(lines)))),
-                    root,
-                    compressed=True,
-                    content=0,
-                    entries=0,
-                    stop=threading.Event(),
-                )
-        finally:
-            os.close(root)
+def frame(size: int, **parameters: int) -> bytes:
+    """A frame that unfolds to `size` zeros."""
+    params = zstandard.ZstdCompressionParameters.from_level(3, write_content_size=True, **parameters)
+    return zstandard.ZstdCompressor(compression_params=params).compress(bytes(size))
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        pytest.param(frame(64 << 20), 2 << 20, id="more than the table says"),
+        pytest.param(frame(64 << 20), 64 << 20, id="more than we write"),
+        pytest.param(frame(512), 1024, id="less than the table says"),
+        pytest.param(zstandard.ZstdCompressor(write_content_size=False).compress(bytes(64 << 20)), 2 << 20, id="no size in the frame"),
+        pytest.param(frame(1024) + frame(64 << 20), 1024, id="a second frame behind it"),
+        pytest.param(frame(1024)[:-1], 1024, id="cut"),
+        pytest.param(b"", 1024, id="nothing"),
+    ],
+)
+def test_a_decompression_bomb_is_refused_before_it_unfolds(target: Path, stored: bytes, said: int) -> None:
+    _, lines = build([ROOT, row(b"a")])
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptData):
+            restore(stored + seek_table(array("I", [len(stored), said])), lines, target, compressed=True)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 << 20
+    assert os.listdir(target) == []
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pytest.param(b"", id="none"),
+        pytest.param(b"x" * 8, id="short"),
+        pytest.param(bytes(4096), id="zeros"),
+        pytest.param(seek_table(array("I", [100, 1024])), id="frames that are not there"),
+        pytest.param(seek_table(array("I", [])), id="no frames"),
+        pytest.param(seek_table(array("I", [0xFFFFFFFF, 0xFFFFFFFF] * 10)), id="frames beyond any size"),
+        pytest.param(struct.pack("<IBI", 0xFFFFFFFF, 0, 0x8F92EAB1), id="a table larger than the archive"),
+        pytest.param(seek_table(array("I", [1, 1]))[4:], id="a table without its beginning"),
+    ],
+)
+def test_a_table_of_frames_that_nobody_honest_wrote_is_refused(target: Path, table: bytes) -> None:
+    _, lines = build([ROOT, row(b"a")])
+    with pytest.raises(CorruptData):
+        restore(table, lines, target, compressed=True)
+    assert os.listdir(target) == []
+
+
+def test_rows_that_point_anywhere_read_nothing_but_the_archive(target: Path) -> None:
+    """Backwards, twice, beyond the end, into another archive: slow at worst, and held to each file's hash."""
+    archive, lines = build([ROOT, row(b"a"), row(b"b"), row(b"c")])
+    first, root, a, b, c, end = lines.splitlines(keepends=True)
+    for offset in (1 << 62, len(archive), len(archive) - 1):
+        wild = c.replace(b'"offset":%d' % json.loads(c)["offset"], b'"offset":%d' % offset)
+        with pytest.raises(CorruptData):
+            restore(archive, b"".join([first, root, a, b, wild, end]), target)
+    at = {line: json.loads(line)["offset"] for line in (a, b, c)}
+    crossed = [line.replace(b'"offset":%d,' % at[line], b'"offset":%d,"head":512,' % at[other]) for line, other in ((a, c), (b, b), (c, a))]
+    assert restore(archive, b"".join([first, root, *crossed, end]), target).written.files == 3
+    elsewhere = c.replace(b'"archive":0', b'"archive":1')
+    with pytest.raises(CorruptData, match="malformed"):
+        restore(archive, b"".join([first, root, a, b, elsewhere, end]), target)

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from iot_backup.crypto.container import PassThroughReader, sealer
+from iot_backup.crypto.container import sealer
 from iot_backup.errors import Cancelled, Internal, StorageFull, StorageUnavailable
-from iot_backup.repository.reading import Pull
 from iot_backup.worker.contents import Files
+from iot_backup.worker.extract import Rules
 from iot_backup.worker.packing import Destination, Packed, pack
 from iot_backup.worker.unpacking import unpack
-from tests.pipeline.roundtrip import back_up, pieces
+from tests.pipeline.roundtrip import back_up, index_of
+from tests.pipeline.roundtrip import source as archive_of
 
 Sink = Callable[[Iterator[bytes]], None]
 SOON = 2.0
@@ -53,6 +54,7 @@ def run(source: Path, archive: Sink, index: Sink, *, stop: threading.Event | Non
             root,
             Destination(sealer(None, "None"), archive),
             Destination(sealer(None, "None"), index),
+            archives=["0123456789abcdef"],
             level=1,
             stop=stop or threading.Event(),
             files=files,
@@ -175,28 +177,22 @@ def test_a_stop_ends_a_restore_within_two_seconds(source: Path, tmp_path: Path) 
     (tmp_path / "target").mkdir()
     stop, release = threading.Event(), threading.Event()
 
-    def stalling() -> Iterator[bytes]:
-        yield from pieces(backup.archive[: 6 << 20])
-        stop.set()
-        release.wait(20)
+    def stalling(start: int, length: int) -> bytes:
+        if start > 2 << 20 and start < len(backup.archive) - (1 << 20):
+            stop.set()
+            release.wait(20)
+        return backup.archive[start : start + length]
 
     root = os.open(tmp_path / "target", os.O_RDONLY | os.O_DIRECTORY)
     begin = time.monotonic()
     try:
         with pytest.raises(Cancelled):
-            unpack(
-                PassThroughReader(Pull(stalling())),
-                PassThroughReader(Pull(pieces(backup.index))),
-                root,
-                compressed=True,
-                content=0,
-                entries=0,
-                stop=stop,
-            )
+            unpack(index_of(backup), [archive_of(backup, stalling)], root, Rules(), stop)
     finally:
         os.close(root)
     took = time.monotonic() - begin
     release.set()
+    assert stop.is_set()
     assert took < SOON + 1
     assert not [name for name in os.listdir(tmp_path / "target") if "partial" in name]
 
@@ -205,22 +201,33 @@ def test_an_error_of_the_store_ends_a_restore_as_it_is(source: Path, tmp_path: P
     backup = back_up(source, cipher="None")
     error = StorageUnavailable("the store went away")
 
-    def breaking() -> Iterator[bytes]:
-        yield from pieces(backup.archive[: 6 << 20])
-        raise error
+    def breaking(start: int, length: int) -> bytes:
+        if 2 << 20 < start < len(backup.archive) - (1 << 20):
+            raise error
+        return backup.archive[start : start + length]
 
     root = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with pytest.raises(StorageUnavailable) as raised:
-            unpack(
-                PassThroughReader(Pull(breaking())),
-                PassThroughReader(Pull(pieces(backup.index))),
-                root,
-                compressed=True,
-                content=0,
-                entries=0,
-                stop=threading.Event(),
-            )
+            unpack(index_of(backup), [archive_of(backup, breaking)], root, Rules(), threading.Event())
         assert raised.value is error
     finally:
         os.close(root)
+
+
+def test_an_archive_that_cannot_be_opened_ends_a_restore_before_a_byte_is_written(source: Path, tmp_path: Path) -> None:
+    backup = back_up(source, cipher="None")
+    error = StorageUnavailable("the store went away")
+
+    def breaking(_start: int, _length: int) -> bytes:
+        raise error
+
+    (tmp_path / "target").mkdir()
+    root = os.open(tmp_path / "target", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with pytest.raises(StorageUnavailable) as raised:
+            unpack(index_of(backup), [archive_of(backup, breaking)], root, Rules(), threading.Event())
+    finally:
+        os.close(root)
+    assert raised.value is error
+    assert os.listdir(tmp_path / "target") == []

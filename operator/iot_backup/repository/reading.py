@@ -1,7 +1,8 @@
-"""Large objects of a repository on their way back: verified whole, then read again and opened as the manifest says.
+"""Large objects of a repository on their way back: verified whole, and opened as the manifest says.
 
-A restore verifies index and archive before it writes, and reads them again to write. What the store gives the second time is
-checked block by block against the first, so that nothing is used that was not verified.
+A restore verifies index and archives before it writes, and reads them again to write. What it reads of an archive then is
+authenticated chunk by chunk under the header that the manifest signs, and each file by its SHA-256 in the index. The index itself
+has nothing above it but the manifest: what the store gives of it the second time is checked block by block against the first.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from iot_backup.core.manifest import Manifest, StoredObject
 from iot_backup.crypto import container
 from iot_backup.crypto.container import Opener
 from iot_backup.crypto.identity import Identity
+from iot_backup.crypto.ranged import RangedReader
 from iot_backup.errors import CorruptData, NotFound
 from iot_backup.storage.store import Store
 
 _BLOCK = 2 << 20
-"""Bytes: a digest in memory for each, 36 MB for an archive of 1 TB."""
+"""Bytes: a digest in memory for each."""
 
 Blocks = tuple[bytes, ...]
 """SHA-256 of each block of an object that was verified."""
@@ -29,12 +31,7 @@ def verify(store: Store, key: str, expected: StoredObject, check: Callable[[], N
 
     `check` is called for each block and may raise to stop.
     """
-    try:
-        size = store.head(key).size
-    except NotFound:
-        raise _missing(key) from None
-    if size != expected.size:
-        raise CorruptData(f"{key} has {size} bytes, and its manifest signs {expected.size}: it was cut off or replaced")
+    _check_size(store, key, expected)
     digests = []
     for block in _blocks(_signed(store, key, expected)):
         check()
@@ -42,29 +39,31 @@ def verify(store: Store, key: str, expected: StoredObject, check: Callable[[], N
     return tuple(digests)
 
 
-def archive(store: Store, manifest: Manifest, identity: Identity | None, verified: Blocks | None = None) -> Opener:
-    """The archive's content: what the compressor put out."""
-    return _opened(store, manifest.archive_key, manifest.archive, manifest, identity, verified)
+def archive(store: Store, manifest: Manifest, identity: Identity | None) -> RangedReader:
+    """The archive's content, in any order: what the compressor put out. KeyMissing, WrongKey, CorruptData.
+
+    What it hands out is what was written there, as far as the encryption goes: without one, only the archive's SHA-256, or the
+    index's SHA-256 of each file, tells.
+    """
+    key, expected = manifest.archive_key, manifest.archive
+    _check_size(store, key, expected)
+
+    def fetch(start: int, length: int) -> bytes:
+        try:
+            return store.read_range(key, start, length)
+        except NotFound:
+            raise _missing(key) from None
+
+    return RangedReader(fetch, expected.size, manifest.cipher, identity, expected.header_sha256)
 
 
 def index(store: Store, manifest: Manifest, identity: Identity | None, verified: Blocks | None = None) -> Opener:
-    """The list of files."""
-    return _opened(store, manifest.member.index, manifest.index, manifest, identity, verified)
-
-
-def twice(store: Store, key: str, expected: StoredObject) -> Pull:
-    """An object that is compared whole with its manifest now, and read again as it is pulled. CorruptData, then and now."""
-    return Pull(again(_stream(store, key), verify(store, key, expected)))
-
-
-def _opened(
-    store: Store, key: str, expected: StoredObject, manifest: Manifest, identity: Identity | None, verified: Blocks | None
-) -> Opener:
-    """An object's content, decrypted while it is pulled. KeyMissing, WrongKey, CorruptData.
+    """The list of files, decrypted while it is pulled. KeyMissing, WrongKey, CorruptData.
 
     With `verified` nothing is handed out that is not what was verified. Without, what is read before the end is authentic as far as
     encryption goes, and only the end tells that it is what the manifest signs.
     """
+    key, expected = manifest.member.index, manifest.index
     chunks = _signed(store, key, expected) if verified is None else again(_stream(store, key), verified)
     return container.opener(Pull(chunks), manifest.cipher, identity, expected.header_sha256)
 
@@ -79,6 +78,11 @@ def again(chunks: Iterable[bytes], verified: Blocks) -> Iterator[bytes]:
         yield block
     if count != len(verified):
         raise CorruptData("the store gave fewer bytes than when they were verified a moment ago: somebody changes its objects")
+
+
+def twice(store: Store, key: str, expected: StoredObject) -> Pull:
+    """An object that is compared whole with its manifest now, and read again as it is pulled. CorruptData, then and now."""
+    return Pull(again(_stream(store, key), verify(store, key, expected)))
 
 
 class Pull:
@@ -97,6 +101,15 @@ class Pull:
             self._current = memoryview(chunk)
         piece, self._current = self._current[:size], self._current[size:]
         return bytes(piece)
+
+
+def _check_size(store: Store, key: str, expected: StoredObject) -> None:
+    try:
+        size = store.head(key).size
+    except NotFound:
+        raise _missing(key) from None
+    if size != expected.size:
+        raise CorruptData(f"{key} has {size} bytes, and its manifest signs {expected.size}: it was cut off or replaced")
 
 
 def _signed(store: Store, key: str, expected: StoredObject) -> Iterator[bytes]:

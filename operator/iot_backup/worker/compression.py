@@ -108,6 +108,22 @@ class FramePool:
         return stored
 
 
+def plain_frame(stored: bytes | memoryview, size: int) -> bytes:
+    """The plain bytes of one whole frame, which are `size`. CorruptData, before anything unfolds, if the frame says otherwise."""
+    try:
+        parameters = zstandard.get_frame_parameters(stored)
+        if parameters.content_size != size or parameters.window_size > _MAX_WINDOW:
+            raise CorruptData(
+                "a frame of the archive does not unfold to what the table of frames says: one of them was damaged or replaced"
+            )
+        plain = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).decompress(stored, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise CorruptData(f"the stored bytes cannot be decompressed ({error}): they were damaged or replaced") from error
+    if len(plain) != size:
+        raise CorruptData("a frame of the archive has not the size that the table of frames says: one of them was damaged or replaced")
+    return plain
+
+
 class Decompressed(io.RawIOBase):
     """Plain bytes pulled through zstd: memory is bounded by window and buffers, whatever the ratio.
 

@@ -2,46 +2,40 @@
 
 A folder is complete when a member outside of it comes, since members come folder by folder. Then its symlinks are made, so that
 nothing of this backup is written beside a link before; then it gets its own attributes, children first.
+
+With a selection, a folder that was not asked for is entered only when something below it is to be written; it is made with its
+attributes if there is none, and keeps its own if there is.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from iot_backup.core.spec import OnConflict
 from iot_backup.errors import CorruptData
+from iot_backup.worker import conflicts
 from iot_backup.worker.attributes import Attributes
-from iot_backup.worker.index import (
-    CHANGED,
-    CHARACTER_DEVICE,
-    DAMAGED,
-    DEVICES,
-    FIFO,
-    FILE,
-    FOLDER,
-    HARD_LINK,
-    ROOT,
-    SUPERSEDED,
-    SYMLINK,
-    Row,
-)
+from iot_backup.worker.chosen import instead_of_link
+from iot_backup.worker.index import CHANGED, DAMAGED, FIFO, FILE, FOLDER, HARD_LINK, ROOT, SUPERSEDED, SYMLINK, Row
+from iot_backup.worker.mirror import Mirror
+from iot_backup.worker.nodes import Content, Nodes
+from iot_backup.worker.selection import EVERYTHING, Selection
 from iot_backup.worker.target import Target, target_error
 
-_NO_DEVICES = (errno.EPERM, errno.EACCES, errno.EINVAL, errno.EOPNOTSUPP)
-"""This user, or this file system, makes no device nodes."""
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
+@dataclass(frozen=True)
+class Rules:
+    """What a restore does besides writing what is not there."""
 
-class Content(Protocol):
-    """Where a file's bytes come from."""
-
-    def pieces(self, size: int) -> Iterator[memoryview]:
-        """Exactly the next `size` bytes. CorruptData if there are fewer."""
+    on_conflict: OnConflict = "Overwrite"
+    selection: Selection = EVERYTHING
+    """What it was asked for; rows of anything but folders are of it already (`chosen`)."""
+    mirror: Mirror | None = None
+    """Where onConflict is Mirror."""
+    devices: bool = False
+    """Make device nodes, too."""
 
 
 @dataclass
@@ -57,37 +51,60 @@ class Extracted:
     devices_left_out: int = 0
     """Not asked for, or this user may not make them."""
     bytes: int = 0
-    """Of files' contents."""
+    """Of files' contents, without holes."""
     changed: int = 0
     """Files that had changed while they were backed up."""
     damaged: int = 0
     """Files that could not be read to their end when they were backed up."""
+    kept: int = 0
+    """Paths that were there and stayed as they were, by onConflict."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Level:
     """A folder that is being filled."""
 
-    descriptor: int
-    path: bytes
     row: Row
+    path: bytes
+    """b"" for the root."""
+    descriptor: int = -1
+    """-1 until it is entered."""
+    passed_over: bool = False
+    """Something else stays in its place: nothing below it is written."""
+    kept: int | None = None
+    """Mode of a folder that keeps its attributes."""
     last: bytes = b""
     """Name of the member before; names only grow, so each comes once and no folder is entered again."""
     again: bool = False
     """The member before was a first reading: the same name comes once more."""
     symlinks: list[tuple[bytes, Row]] = field(default_factory=list)
+    names: set[bytes] = field(default_factory=set)
+    """Of its members; only filled for Mirror."""
+
+
+@dataclass
+class _Linked:
+    """A file with several names."""
+
+    row: Row
+    left: int
+    """Names still to come, at most."""
+    place: bytes | None
+    """Where its content was written; None if what was there stayed."""
 
 
 class Extractor:
     """Use `add` for each row, then `finish` once; `close` in any case."""
 
-    def __init__(self, root: int, *, devices: bool = False) -> None:
-        """`devices`: make device nodes, too."""
+    def __init__(self, root: int, rules: Rules | None = None) -> None:
         self._target = Target(root)
-        self._devices = devices
+        self._rules = rules or Rules()
+        self._mirror = self._rules.mirror
+        self._asks = self._rules.on_conflict in ("KeepNewer", "SkipExisting")
         self._attributes = Attributes()
+        self._nodes = Nodes(self._target, self._attributes, devices=self._rules.devices)
         self._levels: list[_Level] = []
-        self._linked: dict[bytes, int] = {}
+        self._linked: dict[bytes, _Linked] = {}
         self.done = Extracted()
 
     @property
@@ -114,7 +131,8 @@ class Extractor:
 
     def close(self) -> None:
         for level in self._levels:
-            os.close(level.descriptor)
+            if level.descriptor >= 0:
+                os.close(level.descriptor)
         self._levels.clear()
         self._target.close()
 
@@ -124,26 +142,30 @@ class Extractor:
             return
         parent, _, name = row.path.rpartition(b"/")
         level = self._level(parent, name, row)
-        if row.kind == FILE:
-            self._file(level, name, row, content)
-        elif row.kind == FOLDER:
-            self._levels.append(_Level(self._target.enter(level.descriptor, name), row.path, row))
-            self.done.folders += 1
+        if row.kind == FOLDER:
+            self._folder(level, name, row)
+        elif level.passed_over:
+            self.done.kept += row.state != SUPERSEDED
         elif row.kind == SYMLINK:
             level.symlinks.append((name, row))
         elif row.kind == HARD_LINK:
-            self._hard_link(level, name, row)
-        elif row.kind == FIFO:
-            self._fifo(level, name, row)
-        elif row.kind in DEVICES:
-            self._device(level, name, row)
+            self._hard_link(level, name, row, content)
+        elif self._stays(level, name, row):
+            self._passed(row)
+        elif row.kind == FILE:
+            self._file(level, name, row, content)
+        else:
+            self._special(level, name, row)
 
     def _enter_root(self, row: Row) -> None:
         if self._levels or row.path != ROOT or row.kind != FOLDER:
             raise CorruptData("the index does not begin with the root, or has two of them: it was changed")
-        self._levels.append(_Level(os.dup(self._target.root), b"", row))
+        found = os.fstat(self._target.root)
+        keeps = bool(self._rules.selection) or conflicts.keeps_attributes(self._rules.on_conflict)
+        kept = stat.S_IMODE(found.st_mode) if keeps else None
+        self._levels.append(_Level(row, b"", os.dup(self._target.root), kept=kept))
         self._target.prepare(self._target.root)
-        self.done.folders += 1
+        self.done.folders += not keeps
 
     def _level(self, parent: bytes, name: bytes, row: Row) -> _Level:
         """The folder that the member goes into; those that are complete by now are left."""
@@ -155,6 +177,8 @@ class Extractor:
         if name != level.last if level.again else name <= level.last:
             raise CorruptData(f"the index holds {row.path!r} twice or in the wrong place: it was changed")
         level.last, level.again = name, row.state == SUPERSEDED
+        if self._mirror is not None:
+            level.names.add(name)
         return level
 
     def _leave(self) -> None:
@@ -163,108 +187,126 @@ class Extractor:
             raise CorruptData(f"the index lacks the second reading of {level.last!r}: it was changed")
         for name, row in level.symlinks:
             self._symlink(level, name, row)
-        self._attributes.apply(level.descriptor, level.row)
-        os.close(level.descriptor)
+        if self._mirror is not None and not level.passed_over:
+            self._clear(self._mirror, level)
+        if level.descriptor >= 0:
+            if level.kept is None:
+                self._attributes.apply(level.descriptor, level.row)
+            elif level.kept != stat.S_IMODE(os.fstat(level.descriptor).st_mode):
+                os.fchmod(level.descriptor, level.kept)
+            os.close(level.descriptor)
         self._levels.pop()
+
+    def _folder(self, above: _Level, name: bytes, row: Row) -> None:
+        level = _Level(row, row.path, passed_over=above.passed_over)
+        self._levels.append(level)
+        if above.passed_over:
+            self.done.kept += 1
+        elif self._rules.selection.selects(row.path, True):
+            self._enter(above, level, name)
+            self.done.folders += level.descriptor >= 0
+
+    def _enter(self, above: _Level, level: _Level, name: bytes) -> None:
+        """Make the folder, or enter the one that is there; or pass it over, if something else stays in its place."""
+        folder = self._descriptor(above)
+        if above.passed_over:
+            level.passed_over = True
+            self.done.kept += 1
+            return
+        asked = self._rules.selection.selects(level.path, True)
+        if self._asks or not asked:
+            found = _found(folder, name)
+            if found is not None and stat.S_ISDIR(found.st_mode):
+                if not asked or conflicts.keeps_attributes(self._rules.on_conflict):
+                    level.kept = stat.S_IMODE(found.st_mode)
+            elif found is not None and conflicts.keeps(self._rules.on_conflict, level.row, found):
+                level.passed_over = True
+                self.done.kept += 1
+                return
+        level.descriptor, made = self._target.enter(folder, name)
+        if made:
+            level.kept = None
+
+    def _descriptor(self, level: _Level) -> int:
+        """The level's folder, entered now if it was not before; the levels above it, too. Meaningless if it is passed over."""
+        if level.descriptor < 0 and not level.passed_over:
+            above = self._levels[self._levels.index(level) - 1]
+            self._enter(above, level, level.path.rpartition(b"/")[2])
+        return level.descriptor
+
+    def _clear(self, mirror: Mirror, level: _Level) -> None:
+        """Remove what the backup does not have here; also in a folder that was not asked for, if the target has it."""
+        if level.descriptor >= 0:
+            mirror.clear(level.descriptor, level.path, level.names)
+            return
+        found = self._target.find(level.path)
+        if found is not None:
+            try:
+                mirror.clear(found, level.path, level.names)
+            finally:
+                os.close(found)
+
+    def _stays(self, level: _Level, name: bytes, row: Row) -> bool:
+        """Whether what is in the target under this name stays. The level is entered, or passed over."""
+        folder = self._descriptor(level)
+        if level.passed_over:
+            return True
+        if not self._asks:
+            return False
+        found = _found(folder, name)
+        return found is not None and conflicts.keeps(self._rules.on_conflict, row, found)
+
+    def _passed(self, row: Row) -> None:
+        if row.state == SUPERSEDED:
+            return
+        self.done.kept += 1
+        if row.links > 1:
+            self._linked[row.path] = _Linked(row, row.links - 1, None)
 
     def _file(self, level: _Level, name: bytes, row: Row, content: Content) -> None:
         if row.state == SUPERSEDED:
-            _checked(row, content, None)
             return
-        descriptor = os.open(self._target.temporary, _NEW_FILE, 0o600, dir_fd=level.descriptor)
-        try:
-            _checked(row, content, descriptor)
-            self._attributes.apply(descriptor, row)
-            self._target.place(level.descriptor, name)
-        except BaseException:
-            self._target.discard(level.descriptor)
-            raise
-        finally:
-            os.close(descriptor)
+        self._nodes.file(level.descriptor, name, row, content)
         if row.links > 1:
-            self._linked[row.path] = row.links - 1
+            self._linked[row.path] = _Linked(row, row.links - 1, row.path)
         self.done.files += 1
-        self.done.bytes += row.size
+        self.done.bytes += row.data_size
         self.done.changed += row.state == CHANGED
         self.done.damaged += row.state == DAMAGED
 
-    def _hard_link(self, level: _Level, name: bytes, row: Row) -> None:
-        if not self._linked.get(row.link):
+    def _hard_link(self, level: _Level, name: bytes, row: Row, content: Content) -> None:
+        linked = self._linked.get(row.link)
+        if linked is None or not linked.left:
             raise CorruptData(f"the index makes {row.path!r} a hard link to {row.link!r}, which is no file of this backup: it was changed")
-        self._linked[row.link] -= 1
-        parent, _, source = row.link.rpartition(b"/")
-        folder = self._target.opened(parent)
-        try:
-            os.link(source, self._target.temporary, src_dir_fd=folder, dst_dir_fd=level.descriptor, follow_symlinks=False)
-            self._target.place(level.descriptor, name)
-        except BaseException:
-            self._target.discard(level.descriptor)
-            raise
-        finally:
-            os.close(folder)
-        self.done.hard_links += 1
+        linked.left -= 1
+        if self._stays(level, name, row):
+            self.done.kept += 1
+        elif linked.place is None:  # the first name is another file in the target
+            self._file(level, name, instead_of_link(row, linked.row)._replace(links=1), content)
+            linked.place = row.path
+        else:
+            self._nodes.link(level.descriptor, name, linked.place)
+            self.done.hard_links += 1
 
     def _symlink(self, level: _Level, name: bytes, row: Row) -> None:
-        os.symlink(row.link, self._target.temporary, dir_fd=level.descriptor)
-        try:
-            self._attributes.apply_to_link(level.descriptor, self._target.temporary, row)
-            self._target.place(level.descriptor, name)
-        except BaseException:
-            self._target.discard(level.descriptor)
-            raise
+        if self._stays(level, name, row):
+            self.done.kept += 1
+            return
+        self._nodes.symlink(level.descriptor, name, row)
         self.done.symlinks += 1
 
-    def _fifo(self, level: _Level, name: bytes, row: Row) -> None:
-        os.mkfifo(self._target.temporary, 0o600, dir_fd=level.descriptor)
-        try:
-            descriptor = os.open(self._target.temporary, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=level.descriptor)
-            try:
-                self._attributes.apply(descriptor, row)
-            finally:
-                os.close(descriptor)
-            self._target.place(level.descriptor, name)
-        except BaseException:
-            self._target.discard(level.descriptor)
-            raise
-        self.done.fifos += 1
-
-    def _device(self, level: _Level, name: bytes, row: Row) -> None:
-        kind = stat.S_IFCHR if row.kind == CHARACTER_DEVICE else stat.S_IFBLK
-        if not (self._devices and self._made_device(level.descriptor, kind | 0o600, row.device)):
+    def _special(self, level: _Level, name: bytes, row: Row) -> None:
+        if row.kind == FIFO:
+            self._nodes.fifo(level.descriptor, name, row)
+            self.done.fifos += 1
+        elif self._nodes.device(level.descriptor, name, row):
+            self.done.devices += 1
+        else:
             self.done.devices_left_out += 1
-            return
-        try:
-            # To open a device does something; this descriptor only names it.
-            descriptor = os.open(self._target.temporary, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=level.descriptor)
-            try:
-                self._attributes.apply(b"/proc/self/fd/%d" % descriptor, row)
-            finally:
-                os.close(descriptor)
-            self._target.place(level.descriptor, name)
-        except BaseException:
-            self._target.discard(level.descriptor)
-            raise
-        self.done.devices += 1
-
-    def _made_device(self, folder: int, mode: int, device: tuple[int, int]) -> bool:
-        try:
-            os.mknod(self._target.temporary, mode, os.makedev(*device), dir_fd=folder)
-        except OSError as error:
-            if error.errno not in _NO_DEVICES:
-                raise
-            return False
-        return True
 
 
-def _checked(row: Row, content: Content, descriptor: int | None) -> None:
-    """Take the member's content, write it where a descriptor is given, and hold it to its SHA-256."""
-    digest = hashlib.sha256()
-    for piece in content.pieces(row.size):
-        digest.update(piece)
-        rest = piece
-        while descriptor is not None and rest:
-            rest = rest[os.write(descriptor, rest) :]
-    if digest.hexdigest() != row.sha256:
-        raise CorruptData(
-            f"the content of {row.path!r} is not what the index says: the archive was damaged or replaced. It was not put in place."
-        )
+def _found(folder: int, name: bytes) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None

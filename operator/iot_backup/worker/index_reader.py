@@ -6,7 +6,7 @@ import binascii
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from iot_backup.errors import CorruptData
@@ -28,8 +28,9 @@ _MAX_XATTR = 65536
 class IndexReader:
     """One pass over an index. Until it ended without an error, what it gave may be part of a cut index."""
 
-    def __init__(self, plain: io.RawIOBase) -> None:
-        """Reads the first line."""
+    def __init__(self, plain: io.RawIOBase, noted: Callable[[str, bytes], None] | None = None) -> None:
+        """Reads the first line. `noted(note, path)` is called for each note, before the row behind it is given."""
+        self._noted = noted
         self._lines = io.BufferedReader(plain, _BUFFER)
         self.members = 0
         self.notes: dict[str, int] = {}
@@ -60,6 +61,8 @@ class IndexReader:
             elif "note" in line:
                 note = str(line["note"])
                 self.notes[note] = self.notes.get(note, 0) + 1
+                if self._noted is not None:
+                    self._noted(note, _noted_path(line))
         self._check_end(line["end"])
 
     def _line(self) -> dict[str, Any]:
@@ -175,6 +178,13 @@ def _parts_are_sound(row: Row, archives: int) -> bool:
         if {type(archive), type(position), type(length)} != {int} or not HOLE <= archive < archives or position < 0 or length <= 0:
             return False
     return sum(part.length for part in row.parts) == row.size
+
+
+def _noted_path(line: dict[str, Any]) -> bytes:
+    try:
+        return _name(line["path"])
+    except (KeyError, ValueError, AttributeError) as error:
+        raise CorruptData("the index holds a malformed note: it was damaged or replaced") from error
 
 
 def _name(text: str) -> bytes:

@@ -32,13 +32,25 @@ class Target:
         self._file_systems = {os.fstat(root).st_dev: os.dup(root)}
         self._libc = ctypes.CDLL(None, use_errno=True)
 
-    def enter(self, folder: int, name: bytes) -> int:
-        """A descriptor of the folder `name`, made if there is none; anything else of that name goes."""
+    def enter(self, folder: int, name: bytes) -> tuple[int, bool]:
+        """A descriptor of the folder `name`, and whether it was made; anything else of that name goes."""
         try:
             os.mkdir(name, 0o700, dir_fd=folder)
         except FileExistsError:
             return self._enter_existing(folder, name)
-        return os.open(name, LISTED, dir_fd=folder)
+        return os.open(name, LISTED, dir_fd=folder), True
+
+    def enter_existing(self, folder: int, name: bytes) -> int | None:
+        """A descriptor of the folder `name`; None if there is none, or something else has that name."""
+        try:
+            inner = entered(folder, name)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno not in _NOT_A_FOLDER:
+                raise
+            return None
+        return self._prepared(inner)
 
     def prepare(self, folder: int) -> None:
         """Make a folder that was there before writable for us, and remove what an interrupted restore left in it."""
@@ -76,6 +88,15 @@ class Target:
             current = inner
         return current
 
+    def find(self, path: bytes) -> int | None:
+        """The same; None if there is no such folder, or we may not enter it."""
+        try:
+            return self.opened(path)
+        except OSError as error:
+            if error.errno not in (*_NOT_A_FOLDER, errno.ENOENT, errno.EACCES):
+                raise
+            return None
+
     def flush(self) -> None:
         """Return when everything is on disk. One call a file system: fsync of each of many small files takes far longer."""
         for descriptor in self._file_systems.values():
@@ -88,34 +109,35 @@ class Target:
             os.close(descriptor)
         self._file_systems.clear()
 
-    def _enter_existing(self, folder: int, name: bytes) -> int:
-        try:
-            inner = os.open(name, LISTED, dir_fd=folder)
-        except PermissionError:
-            inner = self._enter_closed(folder, name)
-        except OSError as error:
-            if error.errno not in _NOT_A_FOLDER:
-                raise
-            os.unlink(name, dir_fd=folder)
-            os.mkdir(name, 0o700, dir_fd=folder)
-            return os.open(name, LISTED, dir_fd=folder)
-        try:
-            self.prepare(inner)
-        except BaseException:
-            os.close(inner)
-            raise
-        return inner
+    def _enter_existing(self, folder: int, name: bytes) -> tuple[int, bool]:
+        inner = self.enter_existing(folder, name)
+        if inner is not None:
+            return inner, False
+        os.unlink(name, dir_fd=folder)
+        os.mkdir(name, 0o700, dir_fd=folder)
+        return os.open(name, LISTED, dir_fd=folder), True
 
-    @staticmethod
-    def _enter_closed(folder: int, name: bytes) -> int:
-        """A folder of ours that its mode keeps even us out of."""
-        path = os.open(name, _PATH_ONLY, dir_fd=folder)
+    def _prepared(self, folder: int) -> int:
         try:
-            # fchmod refuses such a descriptor; its name in /proc leads to that very folder, never through a link.
-            os.chmod(f"/proc/self/fd/{path}", stat.S_IMODE(os.fstat(path).st_mode) | 0o700)
-            return os.open(name, LISTED, dir_fd=folder)
-        finally:
-            os.close(path)
+            self.prepare(folder)
+        except BaseException:
+            os.close(folder)
+            raise
+        return folder
+
+
+def entered(folder: int, name: bytes) -> int:
+    """A descriptor of the folder `name`, also where it is ours and its mode keeps even us out. OSError."""
+    try:
+        return os.open(name, LISTED, dir_fd=folder)
+    except PermissionError:
+        path = os.open(name, _PATH_ONLY, dir_fd=folder)
+    try:
+        # fchmod refuses such a descriptor; its name in /proc leads to that very folder, never through a link.
+        os.chmod(f"/proc/self/fd/{path}", stat.S_IMODE(os.fstat(path).st_mode) | 0o700)
+        return os.open(name, LISTED, dir_fd=folder)
+    finally:
+        os.close(path)
 
 
 def target_error(error: OSError, path: bytes) -> IotBackupError:
@@ -126,7 +148,7 @@ def target_error(error: OSError, path: bytes) -> IotBackupError:
     if error.errno in (errno.EACCES, errno.EPERM):
         return AccessDenied(
             f"the target refuses user {os.geteuid()} at {what!r}: {why}. "
-            "Set worker.securityContext.runAsUser to the user its files belong to, or worker.identity: Root."
+            "Run as the user its files belong to (worker.securityContext.runAsUser), or as root (worker.identity: Root)."
         )
     return SourceUnavailable(
         f"the target cannot be written at {what!r}: {why}. Files restored so far are whole; the restore can be run again."

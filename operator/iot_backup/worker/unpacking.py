@@ -1,27 +1,36 @@
-"""The read pipeline: opened archive and index -> decompressed -> members -> target.
+"""The read pipeline: index -> rows -> members, with their content out of the archives of the chain -> target.
 
-The archive is opened and decompressed on a thread of its own; the calling thread reads the index, takes each row's member from
-the archive and writes it. Headers are not parsed: each must be, byte for byte, the one that its row of the signed index makes.
-Memory is bounded by the queue between the two, whatever the archive holds.
+One index describes the whole tree, and each of its rows says in which archive its content lies. Threads fetch, decrypt and
+decompress the frames that rows further on need (ahead.py); the calling thread reads the index and writes. Headers are not parsed:
+a file's must be, byte for byte, the ones that its row of the signed index makes. Memory is bounded, whatever the archives hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 
 from iot_backup.errors import CorruptData
-from iot_backup.worker import tar
+from iot_backup.worker.ahead import Ahead
+from iot_backup.worker.archive import Archive, Ranged
 from iot_backup.worker.attributes import Attributes
-from iot_backup.worker.compression import Decompressed, PlainSource
-from iot_backup.worker.extract import Extracted, Extractor
+from iot_backup.worker.chosen import chosen
+from iot_backup.worker.extract import Extracted, Extractor, Rules
 from iot_backup.worker.flow import Channel, Flow, Stop
-from iot_backup.worker.index import HOLE, Part
 from iot_backup.worker.index_reader import IndexReader
-from iot_backup.worker.room import check_room
+from iot_backup.worker.progress import Done, Progress
 
-_PIECE = 1 << 20
-_PIECES_AHEAD = 4
+_OPENERS = 4
+"""Archives opened at once: each takes two or three round trips."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an archive of the chain comes from."""
+
+    opened: Callable[[], Ranged]
+    """Reads and checks the container's header. KeyMissing, WrongKey, CorruptData, and what the store raises."""
+    compressed: bool = True
 
 
 @dataclass(frozen=True)
@@ -30,122 +39,66 @@ class Unpacked:
 
     written: Extracted
     refused: Attributes
-    """Owners, modes and extended attributes that this user could not set."""
-    notes: dict[str, int]
+    """Owners and modes that this user could not set."""
+    removed: int = 0
+    """Paths that Mirror took away."""
+    notes: dict[str, int] = field(default_factory=dict)
     """How many of each kind the backup had (`notes.NOTES`)."""
 
 
-class ArchiveReader:
-    """The tar stream, in pieces as they come."""
-
-    def __init__(self, pieces: Channel[memoryview]) -> None:
-        self._incoming = pieces
-        self._current = memoryview(b"")
-        self.taken = 0
-        """Bytes so far."""
-
-    def pieces(self, size: int) -> Iterator[memoryview]:
-        """Exactly the next `size` bytes. CorruptData if there are fewer."""
-        while size:
-            if not self._current:
-                self._current = self._incoming.get()
-                if not self._current:
-                    raise CorruptData("the archive ends before its index does: it was cut off")
-            piece, self._current = self._current[:size], self._current[size:]
-            size -= len(piece)
-            self.taken += len(piece)
-            yield piece
-
-    def expect(self, wanted: bytes, what: bytes) -> None:
-        """Take bytes that must be these."""
-        size, current = len(wanted), self._current
-        if len(current) >= size:  # nearly always, and three times as fast
-            found, self._current = bytes(current[:size]), current[size:]
-            self.taken += size
-        else:
-            found = b"".join(self.pieces(size))
-        if found != wanted:
-            raise CorruptData(f"archive and index do not agree at {what!r}: one of them was damaged or replaced")
-
-    def expect_end(self) -> None:
-        if self._current or self._incoming.get():
-            raise CorruptData("the archive goes on behind its end: it was changed")
-
-
-class WithHoles:
-    """A sparse file's content, whose holes are nowhere stored."""
-
-    def __init__(self, data: ArchiveReader, parts: tuple[Part, ...]) -> None:
-        self._data, self._parts = data, parts
-
-    def pieces(self, _size: int) -> Iterator[memoryview]:
-        """All of it."""
-        zeros = memoryview(bytes(_PIECE))
-        for part in self._parts:
-            if part.archive != HOLE:
-                yield from self._data.pieces(part.length)
-                continue
-            left = part.length
-            while left:
-                yield zeros[:left]
-                left -= min(left, _PIECE)
-
-
 def unpack(
-    archive: PlainSource,
-    index: PlainSource,
+    rows: IndexReader,
+    archives: Sequence[Source],
     target: int,
-    *,
-    compressed: bool,
-    content: int,
-    entries: int,
+    rules: Rules,
     stop: Stop,
-    devices: bool = False,
+    needed: Collection[int] | None = None,
+    progress: Progress | None = None,
 ) -> Unpacked:
-    """Restore everything into the folder behind the descriptor `target`, which stays the caller's.
+    """Restore what the rules select into the folder behind the descriptor `target`, which stays the caller's.
 
-    `archive` and `index` give the containers' contents (`crypto.container.opener`); their signatures and digests were verified before,
-    and `repository.reading` makes sure that they still hold. `compressed`: the archive's frames are zstd's. `content`, `entries`: bytes
-    and paths by the signed manifest. `devices`: make device nodes, too. What is in the target and not in the backup stays. Raises CorruptData, TargetFull, AccessDenied,
-    SourceUnavailable, Cancelled; files in place by then are whole, and the restore can be run again.
+    `archives`: by their numbers in `rows.archives`; only those in `needed` (None = all) are opened, before anything is written. That
+    they, and the index, are the signed ones is the caller's to check: sizes and headers of the archives, all of the index. What is in
+    the target and not in the backup stays, but with Mirror. Raises CorruptData, TargetFull, AccessDenied, SourceUnavailable, Cancelled,
+    and what the store raises; files in place by then are whole, and the restore can be run again.
     """
-    check_room(target, content, entries)
     flow = Flow(stop)
-    pieces: Channel[memoryview] = Channel(flow, _PIECES_AHEAD)
-    thread = flow.run("unpack", lambda: _pull(archive, pieces, compressed=compressed))
-    extractor = Extractor(target, devices=devices)
-    rows = IndexReader(Decompressed(index))
+    opened = _opened(flow, archives, range(len(archives)) if needed is None else needed)
+    ahead = Ahead(flow, opened, chosen(rows, rules.selection))
+    extractor = Extractor(target, rules)
+    if progress is not None:
+        progress.follow(lambda: Done(extractor.done.files + extractor.done.hard_links, extractor.done.bytes))
     try:
-        _extract(rows, ArchiveReader(pieces), extractor, flow)
-    except BaseException as error:  # noqa: BLE001 - join raises what came first: this, or its cause in the other stage
+        for row in ahead:
+            flow.check()
+            extractor.add(row, ahead.content)
+        _check_size(opened[-1], rows)
+        extractor.finish()
+        ahead.close()
+    except BaseException as error:  # noqa: BLE001 - join raises what came first: this, or its cause in another stage
         flow.fail(error)
     finally:
         extractor.close()
-    flow.join(thread)
-    return Unpacked(extractor.done, extractor.attributes, rows.notes)
+    flow.join(*ahead.threads)
+    return Unpacked(extractor.done, extractor.attributes, rules.mirror.removed if rules.mirror else 0, rows.notes)
 
 
-def _pull(archive: PlainSource, pieces: Channel[memoryview], *, compressed: bool) -> None:
-    source = Decompressed(archive) if compressed else archive
-    while True:
-        piece = bytearray(_PIECE)
-        count = source.readinto(piece)
-        pieces.put(memoryview(piece)[:count])
-        if not count:
-            return
-
-
-def _extract(rows: IndexReader, archive: ArchiveReader, extractor: Extractor, flow: Flow) -> None:
-    for row in rows:
-        flow.check()
-        if row.offset != archive.taken or row.archive != len(rows.archives) - 1:
-            raise CorruptData(f"archive and index do not agree where {row.path!r} begins: one of them was damaged or replaced")
-        archive.expect(tar.header(row), row.path)
-        extractor.add(row, WithHoles(archive, row.parts) if row.parts else archive)
-        if padding := tar.padding(tar.stored_size(row)):
-            archive.expect(bytes(padding), row.path)
-    archive.expect(tar.END, b"the end")
-    archive.expect_end()
-    if archive.taken != rows.tar_size:
+def _check_size(own: Archive | None, rows: IndexReader) -> None:
+    if own is not None and own.size != rows.tar_size:
         raise CorruptData("archive and index do not agree on the archive's size: one of them was damaged or replaced")
-    extractor.finish()
+
+
+def _opened(flow: Flow, archives: Sequence[Source], needed: Collection[int]) -> list[Archive | None]:
+    """The needed archives, several opened at once. Raises what the first failure was."""
+    found: list[Archive | None] = [None] * len(archives)
+    numbers: Channel[int | None] = Channel(flow)
+    threads = min(_OPENERS, len(needed))
+    for number in [*needed, *[None] * threads]:
+        numbers.put(number)
+
+    def work() -> None:
+        while (number := numbers.get()) is not None:
+            found[number] = Archive(archives[number].opened(), compressed=archives[number].compressed)
+
+    flow.join(*[flow.run("open", work) for _ in range(threads)])
+    return found

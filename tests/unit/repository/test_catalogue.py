@@ -14,7 +14,7 @@ from iot_backup.core import signed
 from iot_backup.core.layout import Member
 from iot_backup.core.manifest import Manifest
 from iot_backup.crypto.signing import Purpose, WriterKey
-from iot_backup.errors import CorruptData, InvalidSpec, IotBackupError, SourceUnavailable, Untrusted
+from iot_backup.errors import CorruptData, IotBackupError, SourceUnavailable, Untrusted
 from iot_backup.storage.memory import MemoryStore
 
 from .world import NOW, World, backed_up, begun, pin, restored
@@ -154,17 +154,6 @@ def test_every_changed_byte_of_a_manifest_is_noticed(world: World) -> None:
         bad[at] ^= 1 << at % 8
         with pytest.raises((Untrusted, CorruptData)):
             catalogue.judged(manifest.member, bytes(bad))
-
-
-def test_a_kind_that_this_version_cannot_restore_is_refused(world: World) -> None:
-    trust = pin(world.probe())
-    repository = world.opened(trust)
-    full = backed_up(repository)
-    parent = manifests.Parent(id=full.manifest.id, manifest_sha256=full.manifest_sha256)
-    later = full.manifest.model_copy(update={"type": "Incremental", "parent": parent, "id": "f" * 16})
-    world.store.create(later.member.manifest, signed_by(world.writer, later))
-    with pytest.raises(InvalidSpec, match="not a Full"):
-        world.restoring(trust).find("f" * 16)
 
 
 def test_seq_goes_on_from_the_highest_even_after_hundreds_of_runs(world: World) -> None:

@@ -15,7 +15,7 @@ from iot_backup.errors import CorruptData, KeyMissing
 from iot_backup.repository import reading
 from iot_backup.storage.memory import MemoryStore
 
-from .world import NOW, World, backed_up, pin, restored, sealed
+from .world import NOW, World, backed_up, pin, restored, sealed, whole
 
 CONTENT = bytes(range(256)) * 1500
 
@@ -31,7 +31,7 @@ def flipped(at: int) -> Callable[[bytes], bytes]:
 
 DAMAGE = {
     "first byte": flipped(0),
-    "middle byte": flipped(100_000),
+    "middle byte": lambda data: flipped(len(data) // 2)(data),
     "last byte": flipped(-1),
     "cut": lambda data: data[:-1],
     "cut to a chunk": lambda data: data[: len(data) - len(data) % 65536],
@@ -42,17 +42,44 @@ DAMAGE = {
 
 @pytest.mark.parametrize("mode", ["passphrase", "aes", "none"])
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_archive_is_noticed_by_verifying_and_by_reading(mode: str, damage: str) -> None:
+def test_a_damaged_archive_or_index_is_noticed_by_verifying(mode: str, damage: str) -> None:
     world = World(mode)
     trust = pin(world.probe())
     manifest = backed_up(world.opened(trust), content=CONTENT).manifest
-    body, when = world.store.objects[manifest.archive_key]
-    world.store.objects[manifest.archive_key] = (DAMAGE[damage](body), when)
+    for key, expected in ((manifest.archive_key, manifest.archive), (manifest.member.index, manifest.index)):
+        damaged(world, key, damage)
+        with pytest.raises(CorruptData):
+            reading.verify(world.store, key, expected)
+
+
+@pytest.mark.parametrize("mode", ["passphrase", "aes", "none"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_index_is_noticed_by_reading(mode: str, damage: str) -> None:
+    world = World(mode)
+    trust = pin(world.probe())
+    manifest = backed_up(world.opened(trust), content=CONTENT).manifest
+    damaged(world, manifest.member.index, damage)
     repository = world.restoring(trust)
     with pytest.raises(CorruptData):
-        reading.verify(world.store, manifest.archive_key, manifest.archive)
+        reading.index(world.store, manifest, repository.identity).read()
+
+
+@pytest.mark.parametrize("mode", ["passphrase", "aes"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_nothing_but_what_was_written_is_read_from_a_damaged_archive(mode: str, damage: str) -> None:
+    """Not even where nobody verified it before."""
+    world = World(mode)
+    trust = pin(world.probe())
+    manifest = backed_up(world.opened(trust), content=CONTENT).manifest
+    damaged(world, manifest.archive_key, damage)
+    identity = world.restoring(trust).identity
     with pytest.raises(CorruptData):
-        reading.archive(world.store, manifest, repository.identity).read()
+        whole(reading.archive(world.store, manifest, identity))
+
+
+def damaged(world: World, key: str, damage: str) -> None:
+    body, when = world.store.objects[key]
+    world.store.objects[key] = (DAMAGE[damage](body), when)
 
 
 def test_an_archive_of_equal_size_by_another_hand_is_refused_at_its_first_bytes() -> None:
@@ -104,7 +131,7 @@ def opened(world: World, manifest: Manifest) -> None:
     reading.archive(world.store, manifest, world.restoring(None).identity)
 
 
-def test_no_key_is_said_before_the_store_is_read() -> None:
+def test_no_key_is_said() -> None:
     world = World()
     manifest = backed_up(world.opened(pin(world.probe()))).manifest
     with pytest.raises(KeyMissing, match="no key was given"):
@@ -158,14 +185,22 @@ def test_a_store_that_changes_its_answer_after_the_check_is_told() -> None:
 @pytest.mark.parametrize(
     ("damage", "match"), [("cut", r"ends after \d+ of \d+ bytes"), ("longer", "is longer than the"), ("last byte", "SHA-256 is")]
 )
-def test_a_plain_archive_is_judged_at_its_end_in_words(damage: str, match: str) -> None:
+def test_a_plain_index_is_judged_at_its_end_in_words(damage: str, match: str) -> None:
     world = World("none")
     trust = pin(world.probe())
     manifest = backed_up(world.opened(trust), content=CONTENT).manifest
-    body, when = world.store.objects[manifest.archive_key]
-    world.store.objects[manifest.archive_key] = (DAMAGE[damage](body), when)
+    damaged(world, manifest.member.index, damage)
     with pytest.raises(CorruptData, match=match):
-        reading.archive(world.store, manifest, None).read()
+        reading.index(world.store, manifest, None).read()
+
+
+def test_a_plain_archive_that_was_cut_is_told() -> None:
+    world = World("none")
+    trust = pin(world.probe())
+    manifest = backed_up(world.opened(trust), content=CONTENT).manifest
+    damaged(world, manifest.archive_key, "cut")
+    with pytest.raises(CorruptData, match="cut off"):
+        whole(reading.archive(world.store, manifest, None))
 
 
 def test_an_object_without_end_is_not_read_on() -> None:
@@ -180,5 +215,5 @@ def test_an_object_without_end_is_not_read_on() -> None:
     trust = pin(world.probe())
     manifest = backed_up(world.opened(trust), content=CONTENT).manifest
     with pytest.raises(CorruptData, match="longer"):
-        reading.archive(world.store, manifest, None).read()
+        reading.index(world.store, manifest, None).read()
     assert len(given) < 10

@@ -314,10 +314,11 @@ def test_an_archive_of_the_other_cipher_is_refused(mode: str, other: str) -> Non
     manifest = backed_up(world.opened(trust)).manifest
     sealer = container.sealer(manifest.recipient, other)
     data = sealer.header + sealer.finish()
-    world.store.objects[manifest.archive_key] = (data, NOW)
+    world.store.objects[manifest.archive_key] = (data.ljust(manifest.archive.size, b"\0"), NOW)
     identity = world.restoring(trust).identity
     with pytest.raises(CorruptData, match="damaged or replaced"):
         reading.archive(world.store, manifest, identity)
+    world.store.objects[manifest.archive_key] = (data, NOW)
     told = StoredObject(size=len(data), sha256=hashlib.sha256(data).hexdigest(), header_sha256=sealer.header_sha256)
     with pytest.raises(CorruptData, match="first line"):
         reading.archive(world.store, manifest.model_copy(update={"archive": told}), identity)

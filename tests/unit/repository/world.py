@@ -13,6 +13,7 @@ from iot_backup.core.spec import Encryption, ProbeOrder, SecretSource, Trust, Vo
 from iot_backup.core.spec import Repository as Place
 from iot_backup.crypto.identity import Identity
 from iot_backup.crypto.passphrase import Passphrase
+from iot_backup.crypto.ranged import RangedReader
 from iot_backup.crypto.signing import WriterKey
 from iot_backup.repository import opening, reading
 from iot_backup.repository.commit import Committed, Deadline, Outcome, Run
@@ -126,4 +127,8 @@ def restored(repository: Repository, id_: str, chain: str | None = None) -> byte
     reading.verify(repository.store, manifest.archive_key, manifest.archive)
     reading.verify(repository.store, manifest.member.index, manifest.index)
     assert reading.index(repository.store, manifest, repository.identity).read().startswith(b"index of ")
-    return reading.archive(repository.store, manifest, repository.identity).read()
+    return whole(reading.archive(repository.store, manifest, repository.identity))
+
+
+def whole(content: RangedReader) -> bytes:
+    return content.read(0, content.size)
