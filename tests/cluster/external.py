@@ -22,6 +22,10 @@ IMAGES = {
 }
 
 
+ROLLOUT_TRIES = 12
+"""Of 15 s each."""
+
+
 def image(variable: str) -> str:
     """Return the image an environment variable names."""
     if given := os.environ.get(variable):
@@ -51,7 +55,7 @@ def prepare(kubeconfig: Path) -> Cluster:
             cluster.run("apply", "--server-side", "--force-conflicts", "--filename=-", given=given)
             ca.write_bytes(certificate)
     with progress.step(f"MinIO at {cluster.minio_endpoint_host}, bucket {clusters.MINIO_BUCKET}"):
-        cluster.run("rollout", "status", "deployment/minio", "--namespace=minio", "--timeout=180s", timeout=200)
+        _rolled_out(cluster, store)
         _bucket(cluster)
     return cluster
 
@@ -76,6 +80,21 @@ def _node_ip(cluster: Cluster) -> str:
             if address["type"] == "InternalIP":
                 return str(address["address"])
     raise ClusterError("no node of the cluster has an InternalIP, so its NodePorts cannot be reached from here")
+
+
+def _rolled_out(cluster: Cluster, image: str) -> None:
+    """Wait for MinIO; if its image cannot be pulled, say so instead of waiting for the end of time."""
+    for _ in range(ROLLOUT_TRIES):
+        done = cluster.run("rollout", "status", "deployment/minio", "--namespace=minio", "--timeout=15s", check=False, timeout=30)
+        if "successfully rolled out" in done:
+            return
+        waiting = cluster.run("get", "pods", "--namespace=minio", "--output=jsonpath={..state.waiting.reason}")
+        if "ImagePull" in waiting:
+            raise ClusterError(
+                f"the cluster's nodes have no image {image} and cannot pull it ({waiting}); push or load it there, or set "
+                "IOT_BACKUP_MINIO_IMAGE to one that they can pull"
+            )
+    raise ClusterError("MinIO does not start: `kubectl -n minio describe pods` says why")
 
 
 def _bucket(cluster: Cluster) -> None:

@@ -138,10 +138,10 @@ class Platform:
         fields = {"storageRef": {"name": storage}, "source": {"volume": {"claimName": claim}}, **spec}
         return {"kind": "BackupJob", "metadata": {"name": name}, "spec": fields}
 
-    def backup(self, job: str, name: str | None = None) -> str:
-        """Create a Backup by hand; returns its name."""
+    def backup(self, job: str, name: str | None = None, **spec: Any) -> str:
+        """Create a Backup by hand; returns its name. Fields of `spec` in camelCase."""
         name = name or f"{job}-{secrets.token_hex(4)}"
-        self.create({"kind": "Backup", "metadata": {"name": name}, "spec": {"jobRef": {"name": job}}})
+        self.create({"kind": "Backup", "metadata": {"name": name}, "spec": {"jobRef": {"name": job}, **spec}})
         return name
 
     def restore(self, name: str, source: Json, target: str | Json, **spec: Any) -> str:

@@ -73,7 +73,7 @@ def restored(platform: Platform, story: Story) -> dict[str, Json]:
 def test_the_annotation_starts_a_run_and_is_echoed(platform: Platform, story: Story) -> None:
     assert story.requested["status"]["lastHandledRunRequest"] == REQUEST
     assert story.first["status"]["origin"] == "Manual"
-    assert story.first["spec"] == {"jobRef": {"name": JOB}, "cancel": False}
+    assert story.first["spec"] == {"jobRef": {"name": JOB}, "acceptNewest": False, "cancel": False}
 
 
 def test_a_value_that_was_handled_starts_nothing_again(platform: Platform, story: Story) -> None:

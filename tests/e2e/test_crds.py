@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.apiserver import ApiServer, Refused
-from tests.packaging.specimens import ACCEPTED, MINIMAL, REJECTED, Accepted, Rejected, body, spec
+from tests.packaging.specimens import ACCEPTED, AS_OF, MINIMAL, REJECTED, Accepted, Rejected, body, spec
 
 Make = Callable[..., dict[str, Any]]
 
@@ -54,8 +54,9 @@ def test_defaults_are_filled_in_by_the_server(make: Make) -> None:
     job = make("BackupJob", dry_run=True)["spec"]
     assert job == {
         **MINIMAL["BackupJob"],
-        "source": {"volume": {"claimName": "sensor-data", "path": ""}},
+        "source": {"volume": {"claimName": "sensor-data", "path": "", "oneFileSystem": False}},
         "type": "Full",
+        "maxChainLength": 30,
         "suspend": False,
         "compression": {"algorithm": "Zstd", "level": 1},
         "allowPartial": False,
@@ -73,6 +74,18 @@ def test_a_default_within_a_given_part_is_filled_in_too(make: Make) -> None:
     job = make("BackupJob", {"compression": {"level": 3}, "worker": {"priorityClassName": "low"}}, dry_run=True)["spec"]
     assert job["compression"] == {"algorithm": "Zstd", "level": 3}
     assert job["worker"] == {"identity": "Auto", "priorityClassName": "low"}
+
+
+def test_a_schedule_without_a_type_has_none_of_its_own(make: Make) -> None:
+    """It follows spec.type."""
+    schedules = [{"name": "nightly", "schedule": "0 2 * * *"}]
+    assert make("BackupJob", {"type": "Incremental", "schedules": schedules}, dry_run=True)["spec"]["schedules"] == schedules
+
+
+def test_a_restore_has_defaults_that_change_nothing_beside_the_backup(make: Make) -> None:
+    restore = make("RestoreJob", dry_run=True)["spec"]
+    told = {name: restore[name] for name in ("type", "mode", "onConflict", "acceptNewest", "verify")}
+    assert told == {"type": "Full", "mode": "Restore", "onConflict": "Overwrite", "acceptNewest": False, "verify": True}
 
 
 @pytest.mark.parametrize(
@@ -102,12 +115,27 @@ IMMUTABLE = [
     ("BackupStorage", {}, {"encryption": {"algorithm": "None", "secretRef": None}}, "the algorithm cannot change"),
     ("Backup", {}, {"jobRef": {"name": "another"}}, "a Backup is one run and cannot change"),
     ("Backup", {}, {"type": "Full"}, "a Backup is one run and cannot change"),
+    ("Backup", {"type": "Incremental"}, {"type": "Full"}, "a Backup is one run and cannot change"),
+    ("Backup", {}, {"acceptNewest": True}, "a Backup is one run and cannot change"),
     ("Backup", {}, {"run": {"jobName": "j", "jobUID": "u"}}, "a Backup is one run and cannot change"),
     ("Backup", {"cancel": True}, {"cancel": False}, "cancel cannot be taken back"),
     ("RestoreJob", {}, {"backupRef": {"name": "another"}}, "a RestoreJob is one restore and cannot change"),
     ("RestoreJob", {}, {"target": {"claimName": "another"}}, "a RestoreJob is one restore and cannot change"),
     ("RestoreJob", {}, {"target": {"allowInUse": True}}, "a RestoreJob is one restore and cannot change"),
     ("RestoreJob", {}, {"verify": False}, "a RestoreJob is one restore and cannot change"),
+    ("RestoreJob", {}, {"mode": "Plan"}, "a RestoreJob is one restore and cannot change"),
+    ("RestoreJob", {}, {"onConflict": "Mirror"}, "a RestoreJob is one restore and cannot change"),
+    ("RestoreJob", {}, {"acceptNewest": True}, "a RestoreJob is one restore and cannot change"),
+    ("RestoreJob", {}, {"type": "Selective", "include": ["a"]}, "a RestoreJob is one restore and cannot change"),
+    (
+        "RestoreJob",
+        {"type": "Selective", "include": ["a"]},
+        {"include": ["a", "b"]},
+        "a RestoreJob is one restore and cannot change",
+    ),
+    ("RestoreJob", {"type": "Selective", "include": ["a"]}, {"exclude": ["b"]}, "a RestoreJob is one restore and cannot change"),
+    ("RestoreJob", AS_OF, {"asOf": "2026-11-24T18:00:01Z"}, "a RestoreJob is one restore and cannot change"),
+    ("RestoreJob", AS_OF, {"asOf": None, "latest": True}, "a RestoreJob is one restore and cannot change"),
     ("RestoreJob", {}, {"timeout": "1h"}, "a RestoreJob is one restore and cannot change"),
     ("RestoreJob", {}, {"identitySecretRef": {"name": "k", "key": "k"}}, "a RestoreJob is one restore and cannot change"),
     ("RestoreJob", {}, {"worker": {"identity": "Root"}}, "a RestoreJob is one restore and cannot change"),
@@ -130,6 +158,7 @@ def test_what_cannot_change_says_what_to_do_instead(
 CHANGEABLE: list[tuple[str, dict[str, Any]]] = [
     ("BackupStorage", {"s3": {"endpoint": "https://new.example", "region": "eu-central-1", "credentialsSecretRef": {"name": "rotated"}}}),
     ("BackupStorage", {"encryption": {"fingerprint": "a" * 64}}),
+    ("BackupJob", {"type": "Incremental", "maxChainLength": 7, "source": {"volume": {"exclude": ["*.tmp"], "oneFileSystem": True}}}),
     ("BackupJob", {"suspend": True, "schedule": "0 0 * * *", "source": {"volume": {"claimName": "another"}}}),
     ("Backup", {"cancel": True}),
     ("RestoreJob", {"cancel": True}),
@@ -169,7 +198,7 @@ FULL_STATUS: dict[str, dict[str, Any]] = {
         "schedule": "30 2 * * * Europe/Berlin",
         "lastBackup": {
             "name": "daily-1",
-            "type": "Full",
+            "type": "Differential",
             "phase": "Completed",
             "startTime": "2026-01-01T00:00:00Z",
             "completionTime": "2026-01-01T00:00:01Z",
@@ -178,6 +207,13 @@ FULL_STATUS: dict[str, dict[str, Any]] = {
             "sourceBytes": 2,
             "files": 3,
             "checksum": "sha256:" + "0" * 64,
+        },
+        "newest": {
+            "repositoryId": "0f1e",
+            "chain": "daily",
+            "seq": 1 << 40,
+            "manifestSha256": "0" * 64,
+            "completionTime": "2026-01-01T00:00:01Z",
         },
         "lastSuccessTime": "2026-01-01T00:00:01Z",
         "nextRunTime": "2026-01-02T00:00:00Z",
@@ -188,7 +224,7 @@ FULL_STATUS: dict[str, dict[str, Any]] = {
         "observedGeneration": 1,
         "conditions": [{**CONDITION, "type": "Succeeded"}],
         "phase": "Completed",
-        "type": "Full",
+        "type": "Incremental",
         "origin": "Manual",
         "startTime": "2026-01-01T00:00:00Z",
         "completionTime": "2026-01-01T00:00:01Z",
@@ -202,6 +238,9 @@ FULL_STATUS: dict[str, dict[str, Any]] = {
         "archive": "0123456789abcdef",
         "chain": "daily",
         "parent": "0123456789abcdef",
+        "seq": 1 << 40,
+        "manifestSha256": "0" * 64,
+        "repositoryId": "0f1e",
         "storageRef": {"name": "primary"},
         "snapshotTime": "2026-01-01T00:00:00Z",
         "sourceOwner": {"uid": 999, "gid": 999},
@@ -227,6 +266,24 @@ FULL_STATUS: dict[str, dict[str, Any]] = {
         "filesRestored": 3,
         "bytesRestored": 2,
         "size": "2 B",
+        "kept": 1,
+        "deleted": 0,
+        "plan": {
+            "members": 2,
+            "files": 3,
+            "bytes": 1 << 40,
+            "size": "1.0 TiB",
+            "add": 1,
+            "change": 2,
+            "same": 3,
+            "keep": 4,
+            "delete": 5,
+            "readBytes": 6,
+            "spaceNeeded": 7,
+            "spaceFree": 8,
+            "missing": ["0123456789abcdef"],
+            "seconds": 9,
+        },
         "warnings": 0,
         "warningMessages": [],
         "jobName": "r-1",

@@ -134,7 +134,7 @@ def test_their_secrets_show_nowhere(backups: Witness) -> None:
         ({"volume": {"claimName": "data"}}, "exactly one of s3 and volume: a second place is a second BackupStorage"),
         ({"s3": None}, "exactly one of s3 and volume"),
         ({"encryption": None}, "spec.encryption: Required value"),
-        ({"encryption": {"algorithm": "Age"}}, "algorithm Age needs secretRef (a passphrase) or recipients (age1...)"),
+        ({"encryption": {"algorithm": "Age"}}, "algorithms Age and AES256 need secretRef (a passphrase) or recipients"),
         ({"encryption": {"algorithm": "None", "secretRef": {"name": "a", "key": "b"}}}, "algorithm None seals nothing"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def claim(name: str, size: str = "64Mi", storage_class: str | None = None, mode:
 def pod(
     platform: Platform,
     name: str,
-    claim_name: str,
+    claim_name: str | Sequence[str],
     script: str,
     *arguments: str,
     uid: int = OWNER,
@@ -36,7 +37,11 @@ def pod(
     read_only: bool = False,
     labels: dict[str, str] | None = None,
 ) -> Json:
-    """A pod that runs the Python script with the claim at /data, as `uid`; 0 is root with the usual capabilities, which needs `baseline`."""
+    """A pod that runs the Python script with the claim at /data, as `uid`; 0 is root with the usual capabilities, which needs `baseline`.
+
+    Of several claims each is at /data/<its name>.
+    """
+    mounts = {claim_name: MOUNT} if isinstance(claim_name, str) else {one: f"{MOUNT}/{one}" for one in claim_name}
     gid = uid if gid is None else gid
     security: Json = {"runAsUser": uid, "runAsGroup": gid, "runAsNonRoot": uid != 0, "seccompProfile": {"type": "RuntimeDefault"}}
     if fs_group is not None and uid != 0:
@@ -47,7 +52,7 @@ def pod(
         "image": platform.operator.image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["python3", "-c", script, *arguments],
-        "volumeMounts": [{"name": "data", "mountPath": MOUNT, "readOnly": read_only}],
+        "volumeMounts": [{"name": f"data-{n}", "mountPath": path, "readOnly": read_only} for n, path in enumerate(mounts.values())],
         "securityContext": {"allowPrivilegeEscalation": False, **({} if uid == 0 else {"capabilities": {"drop": ["ALL"]}})},
     }
     spec: Json = {
@@ -56,7 +61,7 @@ def pod(
         "terminationGracePeriodSeconds": 0,
         "securityContext": security,
         "containers": [container],
-        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim_name}}],
+        "volumes": [{"name": f"data-{n}", "persistentVolumeClaim": {"claimName": one}} for n, one in enumerate(mounts)],
     }
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels or {}}, "spec": spec}
 
@@ -92,7 +97,9 @@ def fingerprint(platform: Platform, claim_name: str, *mode: str, **options: Any)
     return run(platform, claim_name, FINGERPRINT, MOUNT, *mode, **options).splitlines()
 
 
-def start_workload(platform: Platform, name: str, claim_name: str, script: str = "", *, deadline: float = 60, **options: Any) -> None:
+def start_workload(
+    platform: Platform, name: str, claim_name: str | Sequence[str], script: str = "", *, deadline: float = 60, **options: Any
+) -> None:
     """Start a pod that runs the script, says so in its log, and stays; returns once it has."""
     stay = "import signal\nprint('ready', flush=True)\nsignal.pause()\n"
     platform.create(pod(platform, name, claim_name, f"{script}\n{stay}", **options))

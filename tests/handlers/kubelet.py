@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from iot_backup import vocabulary
 from iot_backup.core import report, spec
-from iot_backup.core.report import BackupResult, Capabilities, Failure, ProbeResult, Report, RestoreResult, Warn
+from iot_backup.core.report import BackupResult, Capabilities, Failure, PlanResult, ProbeResult, Report, RestoreResult, Warn
 
 from .apiserver import Cluster, Refusal, now
 
@@ -28,6 +28,8 @@ class Kubelet:
         self.cluster = cluster
         self.probe: Callable[[Json], ProbeResult | Failure] = lambda _: probe_result()
         self.answer_probes = True
+        self.committed: dict[str, int] = {}
+        """How many members each chain has in the store."""
         cluster._listeners.append(self._heard)
 
     def _heard(self, entry: tuple[int, str, str, Json]) -> None:
@@ -154,21 +156,45 @@ class Kubelet:
         return report.encode(Report(kind=metadata["labels"][vocabulary.OPERATION], job=metadata["name"], job_uid=metadata["uid"], **parts))
 
     def backed_up(self, job: Json, *, warnings: tuple[Warn, ...] = (), **changes: Any) -> None:
-        """The newest pod ends with a committed archive."""
-        self.end(job, 0, self.report(job, backup=backup_result(self.order(job).chain, **changes), warnings=warnings))
-
-    def restored(self, job: Json) -> None:
+        """The newest pod ends with a committed archive, of the type that was asked for and the next of its chain."""
         order = self.order(job)
-        result = RestoreResult(
-            archive=order.archive,
-            chain=order.chain or "daily",
-            type="Full",
-            snapshot_time=_time(),
-            files=3,
-            bytes=2048,
-            checksum="sha256:" + "0" * 64,
-        )
-        self.end(job, 0, self.report(job, restore=result))
+        seq = self.committed.get(order.chain, 0) + 1
+        result = backup_result(order.chain, **{"type": order.type, "seq": seq, "manifest_sha256": f"{seq:064x}", **changes})
+        self.committed[order.chain] = result.seq
+        self.end(job, 0, self.report(job, backup=result, warnings=warnings))
+
+    def restored(self, job: Json, **changes: Any) -> None:
+        order = self.order(job)
+        facts: Json = {
+            "archive": order.archive,
+            "chain": order.chain or "daily",
+            "type": order.type,
+            "snapshot_time": _time(),
+            "files": 3,
+            "bytes": 2048,
+            "checksum": "sha256:" + "0" * 64,
+        }
+        self.end(job, 0, self.report(job, restore=RestoreResult(**{**facts, **changes})))
+
+    def planned(self, job: Json, **changes: Any) -> None:
+        order = self.order(job)
+        facts: Json = {
+            "archive": order.archive,
+            "chain": order.chain or "daily",
+            "snapshot_time": _time(),
+            "members": 2,
+            "files": 3,
+            "bytes": 2048,
+            "add": 1,
+            "change": 1,
+            "same": 1,
+            "delete": 4,
+            "read_bytes": 1024,
+            "space_needed": 10,
+            "space_free": 20,
+            "seconds": 5,
+        }
+        self.end(job, 0, self.report(job, plan=PlanResult(**{**facts, **changes})))
 
 
 def _time() -> datetime:

@@ -8,6 +8,7 @@ from typing import Any
 
 API_VERSION = "backup.iot-system.io/v1alpha1"
 RECIPIENT = "age1" + "q" * 58
+TYPES = ("Full", "Incremental", "Differential", "Configuration")
 
 S3 = {"bucket": "plant-backups", "credentialsSecretRef": {"name": "backup-secrets"}}
 PASSPHRASE = {"secretRef": {"name": "backup-secrets", "key": "encryption-passphrase"}}
@@ -23,7 +24,8 @@ MINIMAL: dict[str, dict[str, Any]] = {
 
 
 class _Absent:
-    pass
+    def __repr__(self) -> str:
+        return "ABSENT"
 
 
 ABSENT = _Absent()
@@ -48,6 +50,9 @@ def spec(kind: str, changes: dict[str, Any]) -> dict[str, Any]:
         else:
             place[last] = value
     return result
+
+
+AS_OF = {"backupRef": ABSENT, "backupJobRef": {"name": "daily"}, "asOf": "2026-11-24T18:00:00Z"}
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,8 @@ ACCEPTED = (
     Accepted("BackupStorage", "recipients only", {"encryption": {"recipients": [RECIPIENT]}}),
     Accepted("BackupStorage", "passphrase and recipients", {"encryption.recipients": [RECIPIENT]}),
     Accepted("BackupStorage", "openly nothing", {"encryption": {"algorithm": "None"}}),
+    Accepted("BackupStorage", "AES for its cipher", {"encryption.algorithm": "AES256"}),
+    Accepted("BackupStorage", "AES for recipients", {"encryption": {"algorithm": "AES256", "recipients": [RECIPIENT]}}),
     Accepted("BackupStorage", "a fingerprint", {"encryption.fingerprint": "0" * 64}),
     Accepted(
         "BackupStorage",
@@ -95,6 +102,29 @@ ACCEPTED = (
             ]
         },
     ),
+    *(Accepted("BackupJob", f"type {type_}", {"type": type_}) for type_ in TYPES),
+    Accepted(
+        "BackupJob",
+        "a type of their own for schedules",
+        {
+            "type": "Incremental",
+            "schedules": [
+                {"name": "weekly", "schedule": "0 3 * * SUN", "type": "Full"},
+                {"name": "daily", "schedule": "0 3 * * MON-SAT", "type": "Differential"},
+            ],
+        },
+    ),
+    Accepted("BackupJob", "a chain of its own length", {"chain": "database", "maxChainLength": 100}),
+    Accepted(
+        "BackupJob",
+        "a part of the volume",
+        {
+            "source.volume.include": ["/config/", "*.db", "# 注释", "a\tb"],
+            "source.volume.exclude": ["**/cache", "!keep", "x" * 1024],
+            "source.volume.oneFileSystem": True,
+        },
+    ),
+    Accepted("BackupJob", "64 lines", {"source.volume.exclude": ["a"] * 64}),
     Accepted("BackupJob", "dotted names", {"chain": "a.b-c", "source.volume.path": "var/..hidden/x.."}),
     Accepted("BackupJob", "durations", {"timeout": "1h30m", "startDeadline": "90s"}),
     Accepted("BackupJob", "root", {"worker": {"identity": "Root", "securityContext": {"runAsGroup": 0}}}),
@@ -118,8 +148,13 @@ ACCEPTED = (
             }
         },
     ),
-    Accepted("Backup", "a type", {"type": "Full"}),
+    *(Accepted("Backup", f"type {type_}", {"type": type_}) for type_ in TYPES),
     Accepted("RestoreJob", "the latest of a job", {"backupRef": ABSENT, "backupJobRef": {"name": "daily"}, "latest": True}),
+    Accepted("RestoreJob", "the state at a time", {**AS_OF, "asOf": "2026-11-24T18:00:00.500+01:00", "acceptNewest": True}),
+    Accepted("RestoreJob", "a part", {"type": "Selective", "include": ["/config/"], "exclude": ["*.tmp", "!keep.tmp"]}),
+    Accepted("RestoreJob", "all but a part", {"type": "Selective", "exclude": ["/logs/"]}),
+    *(Accepted("RestoreJob", f"onConflict {what}", {"onConflict": what}) for what in ("KeepNewer", "SkipExisting", "Mirror")),
+    Accepted("RestoreJob", "a plan", {"mode": "Plan", "onConflict": "Mirror"}),
     Accepted("RestoreJob", "an archive", {"backupRef": ABSENT, "storageRef": {"name": "primary"}, "archive": "0f1e2d3c4b5a6978"}),
     Accepted("RestoreJob", "a new claim", {"target": {"newClaim": {"name": "copy", "size": "10Gi", "accessModes": ["ReadWriteMany"]}}}),
     Accepted("RestoreJob", "a key of one's own", {"identitySecretRef": {"name": "key", "key": "identity.txt"}}),
@@ -129,12 +164,23 @@ REJECTED = (
     Rejected("BackupStorage", "no place", {"s3": ABSENT}, "give exactly one of s3 and volume"),
     Rejected("BackupStorage", "two places", {"volume": {"claimName": "disk"}}, "give exactly one of s3 and volume"),
     Rejected("BackupStorage", "silence about encryption", {"encryption": ABSENT}, "spec.encryption", rule=False),
-    Rejected("BackupStorage", "encryption without a key", {"encryption": {}}, "algorithm Age needs secretRef (a passphrase) or recipients"),
+    Rejected(
+        "BackupStorage",
+        "encryption without a key",
+        {"encryption": {}},
+        "algorithms Age and AES256 need secretRef (a passphrase) or recipients",
+    ),
+    Rejected(
+        "BackupStorage",
+        "AES without a key",
+        {"encryption": {"algorithm": "AES256"}},
+        "algorithms Age and AES256 need secretRef (a passphrase) or recipients",
+    ),
     Rejected("BackupStorage", "a key for no encryption", {"encryption.algorithm": "None"}, "algorithm None seals nothing"),
     Rejected(
         "BackupStorage", "recipients for no encryption", {"encryption": {"algorithm": "None", "recipients": [RECIPIENT]}}, "seals nothing"
     ),
-    Rejected("BackupStorage", "an unknown cipher", {"encryption.algorithm": "AES256"}, "Unsupported value", rule=False),
+    Rejected("BackupStorage", "an unknown cipher", {"encryption.algorithm": "AES128"}, "Unsupported value", rule=False),
     Rejected(
         "BackupStorage",
         "an ssh key as recipient",
@@ -167,7 +213,21 @@ REJECTED = (
     Rejected("BackupJob", "no storage", {"storageRef": ABSENT}, "spec.storageRef", rule=False),
     Rejected("BackupJob", "no source", {"source": ABSENT}, "spec.source", rule=False),
     Rejected("BackupJob", "a source of no kind", {"source": {}}, "spec.source.volume", rule=False),
-    Rejected("BackupJob", "an unknown type", {"type": "Incremental"}, "Unsupported value", rule=False),
+    Rejected("BackupJob", "an unknown type", {"type": "Continuous"}, "Unsupported value", rule=False),
+    Rejected(
+        "BackupJob",
+        "an unknown type of a schedule",
+        {"schedules": [{"name": "a", "schedule": "0 0 * * *", "type": "Hourly"}]},
+        "Unsupported value",
+        rule=False,
+    ),
+    Rejected("BackupJob", "a chain of no backup", {"maxChainLength": 0}, "spec.maxChainLength", rule=False),
+    Rejected("BackupJob", "a chain of more than 100", {"maxChainLength": 101}, "spec.maxChainLength", rule=False),
+    Rejected("BackupJob", "nothing to include", {"source.volume.include": []}, "spec.source.volume.include", rule=False),
+    Rejected("BackupJob", "an empty line to include", {"source.volume.include": [""]}, "spec.source.volume.include", rule=False),
+    Rejected("BackupJob", "two lines in one", {"source.volume.exclude": ["a\nb"]}, "spec.source.volume.exclude", rule=False),
+    Rejected("BackupJob", "a line of 1025", {"source.volume.exclude": ["x" * 1025]}, "spec.source.volume.exclude", rule=False),
+    Rejected("BackupJob", "65 lines", {"source.volume.exclude": ["a"] * 65}, "spec.source.volume.exclude", rule=False),
     Rejected(
         "BackupJob",
         "one schedule and several",
@@ -233,6 +293,7 @@ REJECTED = (
     Rejected("BackupJob", "a label with a blank", {"worker": {"podLabels": {"team": "a b"}}}, "podLabels", rule=False),
     Rejected("BackupJob", "a quantity of nothing", {"worker": {"resources": {"limits": {"memory": "much"}}}}, "memory", rule=False),
     Rejected("Backup", "no job", {"jobRef": ABSENT}, "spec.jobRef", rule=False),
+    Rejected("Backup", "an unknown type", {"type": "Continuous"}, "Unsupported value", rule=False),
     Rejected("Backup", "half a run", {"run": {"jobName": "x"}}, "spec.run.jobUID", rule=False),
     Rejected("RestoreJob", "no source", {"backupRef": ABSENT}, "give exactly one source"),
     Rejected("RestoreJob", "two sources", {"backupJobRef": {"name": "daily"}, "latest": True}, "give exactly one source"),
@@ -240,12 +301,31 @@ REJECTED = (
         "RestoreJob",
         "a job without latest",
         {"backupRef": ABSENT, "backupJobRef": {"name": "d"}},
-        "backupJobRef and latest: true belong together",
+        "backupJobRef goes with latest: true or with asOf",
     ),
     Rejected(
-        "RestoreJob", "latest false", {"backupRef": ABSENT, "backupJobRef": {"name": "d"}, "latest": False}, "latest: true belong together"
+        "RestoreJob",
+        "latest false",
+        {"backupRef": ABSENT, "backupJobRef": {"name": "d"}, "latest": False},
+        "goes with latest: true or with asOf",
     ),
-    Rejected("RestoreJob", "latest of a backup", {"latest": True}, "backupJobRef and latest: true belong together"),
+    Rejected("RestoreJob", "latest of a backup", {"latest": True}, "backupJobRef goes with latest: true or with asOf"),
+    Rejected("RestoreJob", "a backup at a time", {"asOf": "2026-11-24T18:00:00Z"}, "backupJobRef goes with latest: true or with asOf"),
+    Rejected("RestoreJob", "the latest at a time", {**AS_OF, "latest": True}, "latest: true and asOf exclude each other"),
+    Rejected("RestoreJob", "a time without zone", {**AS_OF, "asOf": "2026-11-24T18:00:00"}, "spec.asOf", rule=False),
+    Rejected("RestoreJob", "a day", {**AS_OF, "asOf": "yesterday"}, "spec.asOf", rule=False),
+    Rejected("RestoreJob", "a part of no extent", {"type": "Selective"}, "type: Selective needs include or exclude"),
+    Rejected("RestoreJob", "all of a part", {"include": ["/config/"]}, "include and exclude go with type: Selective"),
+    Rejected("RestoreJob", "all but a part, as everything", {"type": "Full", "exclude": ["a"]}, "go with type: Selective"),
+    Rejected("RestoreJob", "an empty list to include", {"type": "Selective", "include": []}, "spec.include", rule=False),
+    Rejected("RestoreJob", "two lines in one", {"type": "Selective", "include": ["a\nb"]}, "spec.include", rule=False),
+    Rejected("RestoreJob", "a point in time", {"type": "PointInTime"}, "Unsupported value", rule=False),
+    Rejected(
+        "RestoreJob",
+        "a plan for a new claim",
+        {"mode": "Plan", "target": {"newClaim": {"name": "c", "size": "1Gi"}}},
+        "mode: Plan compares with a claim that is there",
+    ),
     Rejected(
         "RestoreJob",
         "a storage without archive",
@@ -264,5 +344,5 @@ REJECTED = (
     Rejected("RestoreJob", "two targets", {"target.newClaim": {"name": "c", "size": "1Gi"}}, "give exactly one target"),
     Rejected("RestoreJob", "a size of nothing", {"target": {"newClaim": {"name": "c", "size": "0"}}}, "give a size such as 10Gi"),
     Rejected("RestoreJob", "a size that is none", {"target": {"newClaim": {"name": "c", "size": "big"}}}, "give a size such as 10Gi"),
-    Rejected("RestoreJob", "deleting what is not in it", {"onConflict": "Mirror"}, "Unsupported value", rule=False),
+    Rejected("RestoreJob", "an unknown way out of a conflict", {"onConflict": "Ask"}, "Unsupported value", rule=False),
 )

@@ -37,9 +37,12 @@ def test_there_is_one_for_each_thing_a_newcomer_does() -> None:
         "backupstorage-volume",
         "backupjob",
         "backupjob-ondemand",
+        "backupjob-incremental",
         "backup",
         "restorejob",
         "restorejob-newclaim",
+        "restorejob-selective",
+        "restorejob-plan",
     }
 
 

@@ -51,12 +51,15 @@ def test_stock_tools_open_the_archive_as_its_manifest_says(volume_site: Site, tm
     (tmp_path / "keys").mkdir()
     (tmp_path / key_file).write_bytes(place.read(key_file))
     archive = name.replace(".manifest.json", ".full.tar.zst.age")
-    assert f"age -d -i identity {Path(archive).name} | zstd -d | tar -xpf - --numeric-owner" in written["restore"]
+    assert (
+        f"age -d -i identity {Path(archive).name} | zstd -d | tar -xpf - --numeric-owner --xattrs --xattrs-include='*' --acls"
+        in written["restore"]
+    )
     (tmp_path / Path(archive).name).write_bytes(place.read(archive))
     assert site.passphrase is not None
     (tmp_path / "identity").write_bytes(_asked(["age", "-d", str(tmp_path / key_file)], site.passphrase))
     target.mkdir()
-    command = f"age -d -i ../identity ../{Path(archive).name} | zstd -d | tar -xpf - --numeric-owner"
+    command = f"age -d -i ../identity ../{Path(archive).name} | zstd -d | tar -xpf - --numeric-owner --xattrs --xattrs-include='*' --acls"
     subprocess.run(["bash", "-eo", "pipefail", "-c", command], cwd=target, check=True)
     os.rename(target / ".kbackup~~", target / "kept")
     os.rename(target / ".kbackup~", target / ".kbackup")
@@ -73,7 +76,8 @@ def test_a_manifest_explains_itself_and_nothing_in_the_store_tells_a_name(site: 
     assert written["format"] == "iot-backup-operator/manifest/v1"
     assert written["tool"].startswith("iot-backup-operator ")
     assert (written["namespace"], written["chain"], written["id"], written["seq"]) == ("plant-7", "daily", done.archive, 1)
-    assert written["source"] == {"claim": "data", "path": "", "job": "daily", "schedule": "nightly"}
+    source = {"claim": "data", "path": "", "job": "daily", "schedule": "nightly", "include": [], "exclude": [], "oneFileSystem": False}
+    assert written["source"] == source
     assert written["counts"]["sourceBytes"] == 1_024_000 + 7500
     assert hashlib.sha256(site.place.read(name)).hexdigest() == done.backup.manifest_sha256
     for key in site.place.keys():

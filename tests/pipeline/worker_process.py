@@ -30,7 +30,7 @@ _AS_ROOT = "from iot_backup.cli import main; main(prog_name='backup-manager')"
 # The interpreter of the tests may lie where only root reads, so everything is imported before the rights are given up.
 _AS_SOMEBODY = f"""
 import os, iot_backup.cli, iot_backup.worker.main, iot_backup.worker.backup, iot_backup.worker.restore, iot_backup.storage.volume, iot_backup.storage.s3
-import cryptography.hazmat.backends.openssl.backend
+import _strptime, pathspec, cryptography.hazmat.backends.openssl.backend
 os.setgroups([]); os.setresgid({SOMEBODY}, {SOMEBODY}, {SOMEBODY}); os.setresuid({SOMEBODY}, {SOMEBODY}, {SOMEBODY})
 {_AS_ROOT}
 """
@@ -112,14 +112,19 @@ class Worker:
     def __init__(
         self, folder: Path, order: spec.BackupOrder | spec.RestoreOrder | spec.ProbeOrder, paths: dict[str, Path], **how: object
     ) -> None:
-        """`folder`: for order, report and log. `paths`: source, target and secrets. `how`: `user` = "somebody", `impatient`, `sha256`, `operation`."""
+        """`folder`: for order, report and log. `paths`: source, target and secrets. `how`: `user` = "somebody", `impatient`, `prelude` (code to run first), `sha256`,
+        `operation`."""
         folder.mkdir(parents=True)
         text = spec.encode(order)
         (folder / "spec.json").write_text(text)
         self._report, self._log = folder / "report", folder / "log"
         self._report.touch(0o666)
         self._report.chmod(0o666)
-        code = (_IMPATIENT if how.get("impatient") else "") + (_AS_SOMEBODY if how.get("user") == "somebody" else _AS_ROOT)
+        code = (
+            (_IMPATIENT if how.get("impatient") else "")
+            + str(how.get("prelude", ""))
+            + (_AS_SOMEBODY if how.get("user") == "somebody" else _AS_ROOT)
+        )
         arguments = {"spec": folder / "spec.json", "spec-sha256": how.get("sha256") or spec.digest(text), "report": self._report, **paths}
         options = [part for name, value in arguments.items() for part in (f"--{name}", str(value))]
         with self._log.open("wb") as log:

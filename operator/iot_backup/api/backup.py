@@ -9,7 +9,7 @@ from pydantic import Field
 from iot_backup.api.outcome import RunStatus
 from iot_backup.api.references import NameRef
 from iot_backup.api.resource import Part, Resource
-from iot_backup.api.scalars import ArchiveId, BackupType, Checksum, Count, OwnName, Time
+from iot_backup.api.scalars import ArchiveId, BackupType, Checksum, Count, OwnName, Seq, Sha256, Time
 
 
 class Run(Part):
@@ -24,6 +24,7 @@ class Spec(Part):
 
     job_ref: NameRef
     type: BackupType | None = None
+    accept_newest: bool = False
     cancel: bool = False
     run: Run | None = None
 
@@ -46,6 +47,9 @@ class BackupStatus(RunStatus):
     archive: ArchiveId | None = None
     chain: Annotated[str, Field(max_length=63)] | None = None
     parent: ArchiveId | None = None
+    seq: Seq | None = None
+    manifest_sha256: Sha256 | None = Field(default=None, alias="manifestSha256")
+    repository_id: Annotated[str, Field(max_length=253)] | None = None
     storage_ref: NameRef | None = None
     snapshot_time: Time | None = None
     source_owner: Owner | None = None

@@ -15,9 +15,12 @@ from iot_backup.api.scalars import (
     ClaimPath,
     Count,
     CronText,
+    Globs,
     ObjectName,
     Phase,
     ScheduleName,
+    Seq,
+    Sha256,
     Time,
     TimeZone,
 )
@@ -30,7 +33,7 @@ class Schedule(Part):
     name: ScheduleName
     schedule: CronText
     time_zone: TimeZone | None = None
-    type: BackupType = "Full"
+    type: BackupType | None = None
 
 
 class VolumeSource(Part):
@@ -38,6 +41,9 @@ class VolumeSource(Part):
 
     claim_name: ObjectName
     path: ClaimPath = ""
+    include: Globs | None = None
+    exclude: Globs | None = None
+    one_file_system: bool = False
 
 
 class Source(Part):
@@ -60,6 +66,7 @@ class Spec(Limits):
     storage_ref: NameRef
     chain: ChainName | None = None
     source: Source
+    max_chain_length: Annotated[int, Field(ge=1, le=100)] = 30
     compression: Compression = Compression()
     allow_partial: bool = False
     allow_empty: bool = False
@@ -94,9 +101,20 @@ class LastBackup(Part):
     checksum: Checksum | None = None
 
 
+class Newest(Part):
+    """The newest backup of the job that ever counted: what a store must still show."""
+
+    repository_id: Annotated[str, Field(max_length=253)] | None = None
+    chain: Annotated[str, Field(max_length=63)] | None = None
+    seq: Seq | None = None
+    manifest_sha256: Sha256 | None = Field(default=None, alias="manifestSha256")
+    completion_time: Time | None = None
+
+
 class BackupJobStatus(Status):
     schedule: Annotated[str, Field(max_length=1024)] | None = None
     last_backup: LastBackup | None = None
+    newest: Newest | None = None
     last_success_time: Time | None = None
     next_run_time: Time | None = None
     consecutive_failures: Count | None = None

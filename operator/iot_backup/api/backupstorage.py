@@ -37,7 +37,7 @@ class Volume(Part):
 class Encryption(Part):
     """How archives are sealed: a passphrase, recipients, both, or openly nothing."""
 
-    algorithm: Literal["Age", "None"] = "Age"
+    algorithm: Literal["Age", "AES256", "None"] = "Age"
     secret_ref: SecretKeyRef | None = None
     recipients: Annotated[tuple[Recipient, ...], Field(min_length=1, max_length=16)] | None = None
     fingerprint: Sha256 | None = None
@@ -45,12 +45,13 @@ class Encryption(Part):
     @model_validator(mode="after")
     def _said_how(self) -> Self:
         keys = self.secret_ref is not None or bool(self.recipients)
-        if self.algorithm == "Age" and not keys:
+        if self.algorithm != "None" and not keys:
             raise ValueError(
-                "algorithm Age needs secretRef (a passphrase) or recipients (age1...); to keep backups in the clear write algorithm: None"
+                "algorithms Age and AES256 need secretRef (a passphrase) or recipients (age1...); "
+                "to keep backups in the clear write algorithm: None"
             )
         if self.algorithm == "None" and keys:
-            raise ValueError("algorithm None seals nothing: remove secretRef and recipients, or write algorithm: Age")
+            raise ValueError("algorithm None seals nothing: remove secretRef and recipients, or write algorithm: Age or AES256")
         return self
 
 

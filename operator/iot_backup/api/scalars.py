@@ -114,4 +114,10 @@ NumericId = Annotated[int, Field(ge=0, le=2147483647)]
 Time = AwareDatetime
 """UTC."""
 Phase = Literal["Pending", "Running", "Completed", "Failed", "Cancelled"]
-BackupType = Literal["Full"]
+BackupType = Literal["Full", "Incremental", "Differential", "Configuration"]
+Globs = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00\n\r]+$")], ...], Field(min_length=1, max_length=64)
+]
+"""Lines of gitignore syntax, seen from the backed-up folder."""
+Seq = Annotated[int, Field(ge=1)]
+"""Place in a chain's history."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from iot_backup.core import cronjobs, schedule
+from iot_backup.core import cronjobs, floors, schedule
 from iot_backup.core.admission import PERMANENT
 from iot_backup.core.conditions import Condition, Json, merged, reconciling, stalled
 from iot_backup.errors import InvalidSpec
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from iot_backup.api.backup import Backup
     from iot_backup.api.backupjob import BackupJob
+    from iot_backup.core.cronjobs import Slot
     from iot_backup.core.pods import Trouble
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -33,6 +34,7 @@ def status(job: BackupJob, current: Json, problem: Trouble | None, backups: Sequ
         "observedGeneration": generation,
         "schedule": readable(job),
         "lastBackup": _last(last) if last else None,
+        "newest": floors.newest(job, runs),
         "lastSuccessTime": _iso(success.status.completion_time) if success else current.get("lastSuccessTime"),
         "nextRunTime": _iso(upcoming),
         "consecutiveFailures": consecutive_failures(runs),
@@ -41,9 +43,13 @@ def status(job: BackupJob, current: Json, problem: Trouble | None, backups: Sequ
 
 
 def readable(job: BackupJob) -> str:
-    """All schedules in one line: "30 2 * * * Europe/Berlin"; "on demand" without one."""
-    told = [" ".join(part for part in (f"{s.name}:" if s.name else "", s.schedule, s.time_zone or "") if part) for s in cronjobs.slots(job)]
-    return ", ".join(told) or "on demand"
+    """All schedules in one line: "30 2 * * * Europe/Berlin"; "on demand" without one. A type is told where it is not the job's."""
+    return ", ".join(_slot(s, job) for s in cronjobs.slots(job)) or "on demand"
+
+
+def _slot(slot: Slot, job: BackupJob) -> str:
+    type_ = f"({slot.type})" if slot.type != job.spec.type else ""
+    return " ".join(part for part in (f"{slot.name}:" if slot.name else "", slot.schedule, slot.time_zone or "", type_) if part)
 
 
 def next_run(job: BackupJob, now: datetime) -> datetime | None:

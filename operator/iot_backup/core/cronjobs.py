@@ -14,6 +14,7 @@ from iot_backup.core.identity import Identity
 
 if TYPE_CHECKING:
     from iot_backup.core.conditions import Json
+    from iot_backup.core.spec import BackupType
     from iot_backup.core.templates import Plan
 
 HISTORY = 10
@@ -32,13 +33,15 @@ class Slot:
     """None for `spec.schedule`, which is the only one."""
     schedule: str
     time_zone: str | None
+    type: BackupType
+    """What its runs take."""
 
 
 def slots(job: BackupJob) -> tuple[Slot, ...]:
     """Every schedule of the job; empty for one that runs on demand."""
     if job.spec.schedule:
-        return (Slot(None, job.spec.schedule, job.spec.time_zone),)
-    return tuple(Slot(s.name, s.schedule, s.time_zone) for s in job.spec.schedules or ())
+        return (Slot(None, job.spec.schedule, job.spec.time_zone, job.spec.type),)
+    return tuple(Slot(s.name, s.schedule, s.time_zone, s.type or job.spec.type) for s in job.spec.schedules or ())
 
 
 def cron_job(job: BackupJob, slot: Slot, plan: Plan, workload: Identity | None) -> Json:

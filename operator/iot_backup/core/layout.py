@@ -1,6 +1,6 @@
 """Where everything lies in a repository: keys are built here from checked parts, and nowhere else.
 
-Keys are relative to the repository's root (`ns/<namespace>/` below the store's prefix). A listed key counts only if it
+Keys are relative to the repository's root (`ns/<namespace>/` below the store's prefix, `site/<name>/` for a stand-alone site). A listed key counts only if it
 parses back to itself; a manifest, a report or a listing never supplies a key.
 """
 
@@ -18,6 +18,7 @@ WRITERS = "writers/"
 ANNOUNCE = "announce/"
 CHAINS = "chains/"
 DOOMED = "doomed/"
+GENERATIONS = "generations/"
 
 ARCHIVE_SUFFIX = {"Age": "tar.zst.age", "AES256": "tar.zst.aes256", "None": "tar.zst"}
 """By cipher."""
@@ -28,6 +29,8 @@ _MANIFEST = re.compile(r"chains/(?P<chain>[^/]+)/(?P<stamp>\d{8}t\d{6}z)-(?P<id>
 _KEY_FILE = re.compile(r"keys/(?P<digest>[0-9a-f]{16})-(?P<serial>[1-9][0-9]{0,5})\.(?P<way>scrypt|recipients)")
 _WRITER = re.compile(r"writers/(?P<id>[0-9a-f]{16})(?:\.(?P<edition>[2-9]|[1-9][0-9]{1,5}))?")
 _WANTED = ".wanted"
+LAST = 999_999
+"""The highest serial of a key file and edition of an admission that counts."""
 
 
 def checked(name: str, what: str) -> str:
@@ -40,9 +43,9 @@ def checked(name: str, what: str) -> str:
     return name
 
 
-def root(namespace: str) -> str:
-    """The repository's root below the store's prefix, with a slash at the end."""
-    return f"ns/{checked(namespace, 'namespace')}/"
+def root(namespace: str, scope: str | None = None) -> str:
+    """The repository's root below the store's prefix, with a slash at the end. `scope`: "site" for a stand-alone site's."""
+    return f"{scope or 'ns'}/{checked(namespace, 'site' if scope else 'namespace')}/"
 
 
 @dataclass(frozen=True)
@@ -133,3 +136,8 @@ def applicant_id(key: str) -> str | None:
     """Key id of a listed application; None if the key is another one."""
     id_ = key.removeprefix(WRITERS).removesuffix(_WANTED)
     return id_ if _ID.fullmatch(id_) and applicant(id_) == key else None
+
+
+def generation(number: int) -> str:
+    """A later identity of the repository; the first is in repo.json."""
+    return f"{GENERATIONS}{number}"

@@ -168,7 +168,7 @@ def instructions(member: Member, type_: str, cipher: str, compression: str, key_
     stages = [f"{_OPENS[cipher]} {name}"]
     if compression == "Zstd":
         stages.append("zstd -d")
-    stages.append("tar -xpf - --numeric-owner")
+    stages.append("tar -xpf - --numeric-owner --xattrs --xattrs-include='*' --acls")
     who = "Stock tools read" if cipher != "AES256" else "restore.py (one file, from the extras of iot-backup-operator) and stock tools read"
     text = f"{who} the archive: {' | '.join(stages)}"
     if cipher == "None":

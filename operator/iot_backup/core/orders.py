@@ -68,8 +68,16 @@ def probe(storage: BackupStorage) -> spec.ProbeOrder:
     return spec.ProbeOrder(repository=repository(storage, opens_identity=True), fingerprint=fingerprint, create=fingerprint is None)
 
 
-def backup(job: BackupJob, storage: BackupStorage, trusted: spec.Trust, schedule: str | None = None) -> spec.BackupOrder:
-    """One run of the BackupJob; `schedule` is the name of the one of several that starts it."""
+def backup(
+    job: BackupJob,
+    storage: BackupStorage,
+    trusted: spec.Trust,
+    *,
+    type_: spec.BackupType | None = None,
+    schedule: str | None = None,
+    floor: spec.Floor | None = None,
+) -> spec.BackupOrder:
+    """One run of the BackupJob; `type_` None is the job's own, `schedule` the name of the one of several that starts it."""
     volume = job.spec.source.volume
     return spec.BackupOrder(
         repository=repository(storage, opens_identity=False),
@@ -77,9 +85,14 @@ def backup(job: BackupJob, storage: BackupStorage, trusted: spec.Trust, schedule
         chain=job.chain,
         job=job.name,
         schedule=schedule,
-        type=job.spec.type,
+        type=type_ or job.spec.type,
         claim=volume.claim_name,
         path=volume.path,
+        include=volume.include or (),
+        exclude=volume.exclude or (),
+        one_file_system=volume.one_file_system,
+        max_chain_length=job.spec.max_chain_length,
+        floor=floor,
         compression=job.spec.compression.algorithm,
         level=job.spec.compression.level,
         allow_empty=job.spec.allow_empty,
@@ -87,15 +100,23 @@ def backup(job: BackupJob, storage: BackupStorage, trusted: spec.Trust, schedule
     )
 
 
-def restore(restore_job: RestoreJob, storage: BackupStorage, resolved: Resolved) -> spec.RestoreOrder:
-    """One member into one claim."""
-    brought = restore_job.spec.identity_secret_ref
+def restore(restore_job: RestoreJob, storage: BackupStorage, resolved: Resolved, floor: spec.Floor | None = None) -> spec.RestoreOrder:
+    """One member, or a part of it, into one claim; or the plan for that."""
+    wanted = restore_job.spec
+    brought = wanted.identity_secret_ref
     return spec.RestoreOrder(
         repository=repository(storage, opens_identity=True),
         trust=trust(storage),
         archive=resolved.archive or "",
         chain=resolved.chain,
-        claim=restore_job.spec.target.claim,
+        claim=wanted.target.claim,
         identity=spec.SecretSource(secret=brought.name, key=brought.key, file="identity/identity") if brought else None,
-        verify=restore_job.spec.verify,
+        verify=wanted.verify,
+        type=wanted.type,
+        include=wanted.include or (),
+        exclude=wanted.exclude or (),
+        on_conflict=wanted.on_conflict,
+        mode=wanted.mode,
+        devices=wanted.worker.identity == "Root",
+        floor=floor,
     )

@@ -32,7 +32,7 @@ def resolve(restore: RestoreJob, backups: Mapping[str, Backup], job: BackupJob |
     if spec.backup_ref:
         return _named(spec.backup_ref.name, backups)
     assert spec.backup_job_ref is not None, "a RestoreJob has one source (api/restorejob.py)"
-    return _latest(spec.backup_job_ref.name, list(backups.values()), job)
+    return _newest(spec.backup_job_ref.name, list(backups.values()), job, spec.as_of)
 
 
 def _named(name: str, backups: Mapping[str, Backup]) -> Json | Trouble:
@@ -46,8 +46,8 @@ def _named(name: str, backups: Mapping[str, Backup]) -> Json | Trouble:
     return _of(backup)
 
 
-def _latest(job_name: str, backups: Sequence[Backup], job: BackupJob | None) -> Json | Trouble:
-    """The newest completed Backup of the job, by when its walk began."""
+def _newest(job_name: str, backups: Sequence[Backup], job: BackupJob | None, as_of: datetime | None) -> Json | Trouble:
+    """The newest completed Backup of the job, by when its walk began: of all, or of those not later than `as_of`. Never another."""
     good = [
         b
         for b in backups
@@ -56,25 +56,45 @@ def _latest(job_name: str, backups: Sequence[Backup], job: BackupJob | None) -> 
     if not good:
         reason = "NoBackup" if job or any(b.spec.job_ref.name == job_name for b in backups) else "BackupJobMissing"
         return Trouble(reason, f"BackupJob {job_name} has no completed Backup in this namespace; nothing can be restored from it yet")
-    return _of(max(good, key=lambda b: (b.status.snapshot_time or _EPOCH, b.status.completion_time or _EPOCH, b.name)))
+    if as_of is None:
+        return _of(max(good, key=_age))
+    # One whose time is not known is nobody's state at a time.
+    dated = [b for b in good if b.status.snapshot_time]
+    known = [b for b in dated if b.status.snapshot_time and b.status.snapshot_time <= as_of]
+    if not known:
+        oldest = min(dated, key=_age, default=None)
+        told = f"the oldest is {oldest.name}, of {_iso(oldest.status.snapshot_time)}; give asOf that time or a later one" if oldest else ""
+        return Trouble(
+            "NoBackup", f"BackupJob {job_name} has no completed Backup of {_iso(as_of)} or before; {told or 'none tells its time'}"
+        )
+    return _of(max(known, key=_age))
+
+
+def _age(backup: Backup) -> tuple[datetime, datetime, str]:
+    """By when its walk began; newest last."""
+    return backup.status.snapshot_time or _EPOCH, backup.status.completion_time or _EPOCH, backup.name
+
+
+def needs_floor(restore: RestoreJob) -> bool:
+    """Whether "newest" was the store's or our word: then what is remembered must be shown, unless somebody knows better."""
+    return restore.spec.backup_job_ref is not None and not restore.spec.accept_newest
 
 
 def _of(backup: Backup) -> Json:
     status = backup.status
-    snapshot = status.snapshot_time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if status.snapshot_time else None
     fields = {
         "storage": status.storage_ref.name if status.storage_ref else None,
         "archive": status.archive,
         "chain": status.chain,
         "backup": backup.name,
-        "snapshotTime": snapshot,
+        "snapshotTime": _iso(status.snapshot_time),
         "checksum": status.checksum,
     }
     return {key: value for key, value in fields.items() if value is not None}
 
 
 def check_target(restore: RestoreJob, around: Surroundings, *, ours: bool) -> Trouble | None:
-    """An existing target must be there and unused; a new one must not be there, unless this RestoreJob made it (`ours`)."""
+    """An existing target must be there and, to be written, unused; a new one must not be there, unless this RestoreJob made it (`ours`)."""
     target, name = restore.spec.target, restore.spec.target.claim
     if target.new_claim:
         if name in around.claims and not ours:
@@ -86,12 +106,16 @@ def check_target(restore: RestoreJob, around: Surroundings, *, ours: bool) -> Tr
     if name not in around.claims:
         return Trouble("TargetMissing", f"PersistentVolumeClaim {name} is not in this namespace; create it, or use target.newClaim")
     users = identity.users_of(around.pods, name)
-    if users and not target.allow_in_use:
+    if users and not target.allow_in_use and restore.spec.mode != "Plan":
         pods = ", ".join(sorted(p["metadata"]["name"] for p in users)[:5])
         return Trouble(
             "TargetInUse", f"claim {name} is mounted by {pods}; stop them, or set target.allowInUse: true to write under their eyes"
         )
     return None
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
 
 
 def writer(restore: RestoreJob, backup: Backup | None, workload: Identity | None) -> Identity | None:

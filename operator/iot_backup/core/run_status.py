@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from iot_backup import vocabulary
@@ -13,10 +14,22 @@ if TYPE_CHECKING:
 
     from iot_backup.api.backupjob import BackupJob
     from iot_backup.core.pods import Trouble
-    from iot_backup.core.report import BackupResult, Report, RestoreResult, Warn
+    from iot_backup.core.report import BackupResult, PlanResult, Report, RestoreResult, Warn
     from iot_backup.core.runs import Verdict
 
 Origin = Literal["Scheduled", "Manual"]
+WARNINGS = 8
+"""Kinds of warnings that a status holds."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A committed member, and what we know of it besides its report."""
+
+    result: BackupResult
+    repository_id: str
+    """Where it lies."""
+    warnings: tuple[Warn, ...] = ()
 
 
 def waiting(current: Json, generation: int, problem: Trouble, now: str) -> Json:
@@ -47,12 +60,12 @@ def failed(current: Json, generation: int, verdict: Verdict, job_name: str, now:
     return _status(fields, generation, verdict.phase, Condition("Succeeded", False, verdict.reason, verdict.message), now)
 
 
-def backed_up(
-    current: Json, generation: int, verdict: Verdict, result: BackupResult, job: BackupJob | None, *, job_name: str, now: str
-) -> Json:
+def backed_up(current: Json, generation: int, verdict: Verdict, stored: Stored, job: BackupJob | None, *, job_name: str, now: str) -> Json:
     """A run that stored an archive. Partial ones succeed only where the BackupJob allows it; the archive is named in any case."""
     assert verdict.report is not None, "a result comes in a report"
-    fields = {**_of_verdict(current, verdict, job_name), **_of_backup(result), **_warnings(verdict.report.warnings), "failure": None}
+    result = stored.result
+    told = _warnings([*stored.warnings, *verdict.report.warnings][:WARNINGS])
+    fields = {**_of_verdict(current, verdict, job_name), **_of_backup(stored), **told, "failure": None}
     succeeded = _backup_condition(result, verdict.report, allow_partial=job is not None and job.spec.allow_partial)
     if not succeeded.status:
         fields["failure"] = {"class": succeeded.reason, "message": succeeded.message}
@@ -69,17 +82,34 @@ def restored(current: Json, generation: int, verdict: Verdict, result: RestoreRe
         "filesRestored": result.files,
         "bytesRestored": result.bytes,
         "size": format_size(result.bytes),
+        "kept": result.kept,
+        "deleted": result.deleted,
         "failure": None,
-        "resolved": {
-            **(current.get("resolved") or {}),
-            "archive": result.archive,
-            "chain": result.chain,
-            "snapshotTime": result.snapshot_time.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "checksum": result.checksum,
-        },
+        "resolved": {**_resolved(current, result), "checksum": result.checksum},
     }
-    message = f"{_count(result.files, 'file')}, {format_size(result.bytes)}, from archive {result.archive}"
+    beside = [f"{_count(n, 'path')} {what}" for n, what in ((result.kept, "kept"), (result.deleted, "deleted")) if n]
+    message = ", ".join([_count(result.files, "file"), format_size(result.bytes), *beside, f"from archive {result.archive}"])
     return _status(fields, generation, "Completed", Condition("Succeeded", True, "Completed", message), now)
+
+
+def planned(current: Json, generation: int, verdict: Verdict, result: PlanResult, *, job_name: str, now: str) -> Json:
+    """A run that said what a restore would do. Where that could not be done the plan has failed, with the reason a restore would have."""
+    assert verdict.report is not None, "a result comes in a report"
+    fields = {
+        **_of_verdict(current, verdict, job_name),
+        **_warnings(verdict.report.warnings),
+        "completionTime": verdict.ended,
+        "plan": {
+            **result.model_dump(by_alias=True, mode="json", exclude={"archive", "chain", "snapshot_time"}),
+            "size": format_size(result.bytes),
+        },
+        "failure": None,
+        "resolved": _resolved(current, result),
+    }
+    succeeded = _plan_condition(result)
+    if not succeeded.status:
+        fields["failure"] = {"class": succeeded.reason, "message": succeeded.message}
+    return _status(fields, generation, "Completed" if succeeded.status else "Failed", succeeded, now)
 
 
 def origin(job: Mapping[str, Any]) -> Origin:
@@ -92,7 +122,7 @@ def origin(job: Mapping[str, Any]) -> Origin:
 
 def _backup_condition(result: BackupResult, report: Report, *, allow_partial: bool) -> Condition:
     sizes = f"{format_size(result.size_bytes)} from {_count(result.files, 'file')} of {format_size(result.source_bytes)}"
-    stored = f"{sizes}, archive {result.archive}"
+    stored = f"{sizes}, archive {result.archive}" + (f", {result.type} on {result.parent}" if result.parent else "")
     if result.partial:
         missing = {vocabulary.FILES_UNREADABLE, vocabulary.FILES_DAMAGED, vocabulary.FILES_INCOMPLETE}
         unread = "; ".join(w.message for w in report.warnings if w.reason in missing) or "some files could not be read"
@@ -104,11 +134,33 @@ def _backup_condition(result: BackupResult, report: Report, *, allow_partial: bo
     return Condition("Succeeded", True, "Completed", stored)
 
 
+def _plan_condition(result: PlanResult) -> Condition:
+    if result.missing:
+        gone = ", ".join(result.missing)
+        text = (
+            f"a restore is not possible: of {_count(result.members, 'backup')} that it needs {gone} cannot be used; choose an older backup"
+        )
+        return Condition("Succeeded", False, "ChainBroken", text)
+    room = f"needs {format_size(result.space_needed)} of {format_size(result.space_free)} free"
+    if result.space_needed > result.space_free:
+        return Condition("Succeeded", False, "TargetFull", f"a restore is not possible: it {room}; use a larger claim")
+    paths = f"{result.add} new, {result.change} changed, {result.same} the same, {result.keep} kept, {result.delete} deleted"
+    reads = f"reads {format_size(result.read_bytes)} from {_count(result.members, 'backup')}, about {result.seconds} s"
+    whole = f"would restore {_count(result.files, 'file')}, {format_size(result.bytes)}"
+    return Condition("Succeeded", True, "Planned", f"{whole}; paths: {paths}; {reads}; {room}")
+
+
+def _resolved(current: Json, result: RestoreResult | PlanResult) -> Json:
+    found = {"archive": result.archive, "chain": result.chain, "snapshotTime": _iso(result.snapshot_time)}
+    return {**(current.get("resolved") or {}), **found}
+
+
 def _of_verdict(current: Json, verdict: Verdict, job_name: str) -> Json:
     return {**current, "jobName": job_name, "attempts": verdict.attempts, "startTime": current.get("startTime") or verdict.started}
 
 
-def _of_backup(result: BackupResult) -> Json:
+def _of_backup(stored: Stored) -> Json:
+    result = stored.result
     return {
         "type": result.type,
         "startTime": _iso(result.start_time),
@@ -122,6 +174,10 @@ def _of_backup(result: BackupResult) -> Json:
         "archive": result.archive,
         "chain": result.chain,
         "parent": result.parent,
+        "seq": result.seq,
+        "manifestSha256": result.manifest_sha256,
+        # Nobody counts what a stranger wrote: it must not be remembered as something the store has to show.
+        "repositoryId": stored.repository_id if result.writer_admitted else None,
         "sourceOwner": {"uid": result.owner_uid, "gid": result.owner_gid},
     }
 

@@ -199,7 +199,7 @@ def _claims(order: Order) -> list[tuple[str, str, str, bool]]:
     if isinstance(order, spec.BackupOrder):
         found.append(("source", order.claim, vocabulary.SOURCE, True))
     if isinstance(order, spec.RestoreOrder):
-        found.append(("target", order.claim, vocabulary.TARGET, False))
+        found.append(("target", order.claim, vocabulary.TARGET, order.mode == "Plan"))
     if isinstance(order.repository.store, spec.VolumeTarget):
         found.append(("store", order.repository.store.claim, order.repository.store.mount, False))
     return found

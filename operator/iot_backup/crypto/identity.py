@@ -16,15 +16,19 @@ from iot_backup.errors import CorruptData, InvalidSpec, WrongKey
 
 _PREFIX = "AGE-SECRET-KEY-"
 _ROOT = b"iot-backup-operator/v1/root"
+MOST = 64
+"""Lines of an identity file."""
 _LINE = re.compile(r"^\s*(AGE-SECRET-KEY-1\S+)\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Opens what was sealed to `recipient`."""
+    """Opens what was sealed to `recipient`, and what was sealed to it before the repository's identity was renewed."""
 
     secret: bytes = field(repr=False)
     """32 bytes, X25519."""
+    older: tuple[Identity, ...] = field(default=(), repr=False)
+    """What was sealed to before, newest first; none of them has older ones itself."""
 
     @classmethod
     def generated(cls) -> Identity:
@@ -32,17 +36,15 @@ class Identity:
 
     @classmethod
     def parsed(cls, text: str) -> Identity:
-        """From `AGE-SECRET-KEY-1...`, alone or in a file of age-keygen with its comments. InvalidSpec, without quoting the text."""
+        """From lines `AGE-SECRET-KEY-1...` with comments between them, as age-keygen writes and `age -i` takes them.
+
+        The first is the identity, the others are its older ones. InvalidSpec, without quoting the text.
+        """
         lines = _LINE.findall(text)
-        if len(lines) != 1:
-            raise InvalidSpec(f"an age identity is one line AGE-SECRET-KEY-1..., beside comments; this text has {len(lines)} of them")
-        try:
-            prefix, secret = bech32.decode(lines[0])
-        except ValueError as error:
-            raise InvalidSpec(f"the age identity cannot be read: {error}") from None
-        if prefix.upper() != _PREFIX or len(secret) != 32:
-            raise InvalidSpec("the age identity cannot be read: it is of another kind or length")
-        return cls(secret)
+        if not 1 <= len(lines) <= MOST:
+            raise InvalidSpec(f"an age identity is a line AGE-SECRET-KEY-1..., beside comments; this text has {len(lines)} of them")
+        first, *others = [_secret(line) for line in lines]
+        return cls(first, tuple(map(cls, others)))
 
     @property
     def text(self) -> str:
@@ -53,6 +55,16 @@ class Identity:
     def recipient(self) -> str:
         """age1...: the public half."""
         return bech32.encode("age", self._key.public_key().public_bytes_raw())
+
+    @property
+    def alone(self) -> Identity:
+        """Without its older ones."""
+        return Identity(self.secret)
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Of all that it opens, newest first."""
+        return self.recipient, *(identity.recipient for identity in self.older)
 
     @property
     def root(self) -> SigningKey:
@@ -70,9 +82,21 @@ class Identity:
             if len(kinds) > 1:
                 raise CorruptData("the age header is malformed: a passphrase stanza must be alone")
             raise WrongKey("this file is sealed with a passphrase, and an identity was given")
-        key = self._key
-        found = [x25519.unwrapped(stanza, key) for stanza in stanzas if stanza.arguments[0] == x25519.KIND]
+        keys = [self._key, *(identity._key for identity in self.older)]
+        ours = [stanza for stanza in stanzas if stanza.arguments[0] == x25519.KIND]
+        found = [x25519.unwrapped(stanza, key) for key in keys for stanza in ours]
         file_key = next((k for k in found if k is not None), None)
         if file_key is None:
             raise WrongKey(f"the identity of {self.recipient} does not open this file: it was sealed to other recipients")
         return file_key
+
+
+def _secret(line: str) -> bytes:
+    """The 32 bytes of a line. InvalidSpec."""
+    try:
+        prefix, secret = bech32.decode(line)
+    except ValueError as error:
+        raise InvalidSpec(f"the age identity cannot be read: {error}") from None
+    if prefix.upper() != _PREFIX or len(secret) != 32:
+        raise InvalidSpec("the age identity cannot be read: it is of another kind or length")
+    return secret

@@ -23,6 +23,7 @@ class Purpose(Enum):
     WRITER = _DOMAIN + "writer"
     APPLICANT = _DOMAIN + "applicant"
     REPOSITORY = _DOMAIN + "repository"
+    GENERATION = _DOMAIN + "generation"
 
     def bound(self, message: bytes) -> bytes:
         return self.value.encode() + b"\0" + message

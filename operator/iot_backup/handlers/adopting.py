@@ -11,6 +11,7 @@ from iot_backup.cluster import resources
 from iot_backup.cluster.client import AlreadyExistsError, Json
 from iot_backup.core import naming, orders, results
 from iot_backup.core.results import Expected
+from iot_backup.core.spec import BackupOrder
 from iot_backup.handlers import surroundings
 from iot_backup.handlers.judging import tell_foreign
 from iot_backup.handlers.queue import Key
@@ -67,9 +68,10 @@ async def reconcile(ctx: Context, key: Key) -> timedelta | None:
 async def _record(ctx: Context, job: Json, backup_job: BackupJob) -> None:
     """Named as the Job; where a stranger has that name, with six digits more."""
     metadata = job["metadata"]
+    order = results.order_of(job)
     spec = {
         "jobRef": {"name": backup_job.name},
-        "type": backup_job.spec.type,
+        "type": order.type if isinstance(order, BackupOrder) else backup_job.spec.type,
         "run": {"jobName": metadata["name"], "jobUID": metadata["uid"]},
     }
     for name in (metadata["name"], naming.job_beside(metadata["name"], metadata["uid"])):

@@ -121,7 +121,8 @@ def _cron_job(ctx: Context, job: BackupJob, slot: Slot, admitted: Admitted, arou
     assert around.storage is not None, "admitted, so there is a storage"
     trusted = orders.trust(around.storage)
     assert trusted is not None, "admitted, so the repository is pinned"
-    order = orders.backup(job, around.storage, trusted, slot.name)
+    # Without a floor: it would rewrite the CronJob after each run (docs/architecture.md).
+    order = orders.backup(job, around.storage, trusted, type_=slot.type, schedule=slot.name)
     plan = templates.Plan(order, BackupJob.KIND, job.name, ctx.image, admitted.identity, job.spec.worker, admitted.affinity)
     users = identity.users_of(around.pods, order.claim)
     seen = identity.resolve(identity.Wish(), users, order.claim, root_allowed=False) if users else None

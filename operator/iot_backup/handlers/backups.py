@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 from iot_backup.api.backup import Backup
 from iot_backup.api.backupjob import BackupJob
 from iot_backup.cluster import resources
-from iot_backup.core import admission, jobs, naming, orders, run_status, runs, templates
+from iot_backup.core import admission, floors, jobs, naming, orders, results, run_status, runs, templates
+from iot_backup.core.events import Event
 from iot_backup.core.pods import Trouble
+from iot_backup.core.report import Warn
 from iot_backup.core.results import Expected
+from iot_backup.core.run_status import Stored
+from iot_backup.core.spec import BackupOrder
 from iot_backup.handlers import adopting, pending, surroundings
 from iot_backup.handlers.judging import judge
 from iot_backup.handlers.queue import Key
@@ -65,13 +69,16 @@ async def _follow(ctx: Context, body: Json, backup: Backup, job: BackupJob | Non
     deadline = job.spec.start_deadline if job else DEFAULT_START_DEADLINE
     wanted_job = adopting.expected(ctx, job) if job else None
     verdict = await judge(ctx, found, wanted_job or _own(ctx, backup), cancel=backup.spec.cancel, start_deadline=deadline)
-    wanted = _status(ctx, body, verdict, job, found)
+    stored = _stored(ctx, body, verdict, found)
+    wanted = _status(ctx, body, verdict, stored, job, found)
     wanted["origin"] = run_status.origin(found)
     if job:
         wanted["storageRef"] = wanted.get("storageRef") or {"name": job.spec.storage_ref.name}
     written = await ctx.set_status(resources.BACKUPS, body, wanted, "Succeeded")
     if written and wanted["phase"] in runs.FINAL:
         _count(ctx, backup, wanted, verdict)
+        for warning in stored.warnings if stored else ():
+            await ctx.tell(body, Event(warning.reason, warning.message, "Warning"))
     if verdict.give_up:
         await ctx.end_job(found)
     return verdict.recheck
@@ -82,14 +89,24 @@ def _own(ctx: Context, backup: Backup) -> Expected:
     return Expected("backup", backup.namespace, BackupJob.KIND, backup.spec.job_ref.name, ctx.settings.worker_image)
 
 
-def _status(ctx: Context, body: Json, verdict: Verdict, job: BackupJob | None, found: Json) -> Json:
+def _status(ctx: Context, body: Json, verdict: Verdict, stored: Stored | None, job: BackupJob | None, found: Json) -> Json:
     current, generation, name = body.get("status") or {}, body["metadata"].get("generation", 0), found["metadata"]["name"]
     if not verdict.final:
         return run_status.running(current, generation, verdict, name, ctx.now())
-    result = verdict.report.backup if verdict.report and verdict.phase == "Completed" else None
-    if verdict.phase == "Completed" and result:
-        return run_status.backed_up(current, generation, verdict, result, job, job_name=name, now=ctx.now())
+    if stored:
+        return run_status.backed_up(current, generation, verdict, stored, job, job_name=name, now=ctx.now())
     return run_status.failed(current, generation, pending.without_result(verdict), name, ctx.now())
+
+
+def _stored(ctx: Context, body: Json, verdict: Verdict, found: Json) -> Stored | None:
+    """What the run committed, if it did, with the repository its order named, and whether the store showed it what we remember."""
+    result = verdict.report.backup if verdict.report and verdict.phase == "Completed" else None
+    order = results.order_of(found)
+    if result is None or not isinstance(order, BackupOrder):
+        return None
+    namespace, repository_id = body["metadata"]["namespace"], order.trust.repository_id
+    hidden = floors.hidden_from(result, repository_id, surroundings.backups(ctx, namespace), surroundings.backup_jobs(ctx, namespace))
+    return Stored(result, repository_id, (Warn(reason="RolledBack", message=hidden),) if hidden else ())
 
 
 def _count(ctx: Context, backup: Backup, status: Json, verdict: Verdict) -> None:
@@ -149,7 +166,7 @@ async def _create(ctx: Context, backup: Backup, job: BackupJob) -> Json | Troubl
     if isinstance(admitted, Trouble):
         return admitted
     assert storage is not None, "admitted, so there is a storage"
-    plan = _plan(ctx, job, admitted, storage)
+    plan = _plan(ctx, backup, job, admitted, storage)
     owner = jobs.Owner(Backup.KIND, backup.name, backup.metadata.uid)
     for name in (naming.job_of(backup.name), naming.job_beside(backup.name, backup.metadata.uid)):
         made = await pending.create_job(
@@ -162,8 +179,9 @@ async def _create(ctx: Context, backup: Backup, job: BackupJob) -> Json | Troubl
     )
 
 
-def _plan(ctx: Context, job: BackupJob, admitted: Admitted, storage: BackupStorage) -> templates.Plan:
+def _plan(ctx: Context, backup: Backup, job: BackupJob, admitted: Admitted, storage: BackupStorage) -> templates.Plan:
     trusted = orders.trust(storage)
     assert trusted is not None, "admitted, so the repository is pinned"
-    order = orders.backup(job, storage, trusted)
+    floor = None if backup.spec.accept_newest else surroundings.floor(ctx, storage, job.chain)
+    order = orders.backup(job, storage, trusted, type_=backup.spec.type, floor=floor)
     return templates.Plan(order, BackupJob.KIND, job.name, ctx.image, admitted.identity, job.spec.worker, admitted.affinity)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iot_backup import vocabulary
-from iot_backup.api.backup import Backup
 from iot_backup.api.restorejob import Resolved, RestoreJob
 from iot_backup.cluster import resources
 from iot_backup.cluster.client import AlreadyExistsError, Json, RejectedError
@@ -13,7 +12,6 @@ from iot_backup.core import admission, jobs, naming, orders, restores, run_statu
 from iot_backup.core.admission import Surroundings
 from iot_backup.core.pods import Trouble
 from iot_backup.core.results import Expected
-from iot_backup.errors import InvalidSpec
 from iot_backup.handlers import pending, surroundings
 from iot_backup.handlers.judging import judge
 from iot_backup.handlers.queue import Key
@@ -21,6 +19,7 @@ from iot_backup.handlers.queue import Key
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from iot_backup.api.backup import Backup
     from iot_backup.api.backupstorage import BackupStorage
     from iot_backup.core.identity import Identity
     from iot_backup.core.runs import Verdict
@@ -60,19 +59,21 @@ async def _follow(ctx: Context, body: Json, restore: RestoreJob, job: Json) -> t
     trust = orders.trust(storage) if storage else None
     expected = Expected("restore", restore.namespace, RestoreJob.KIND, restore.name, ctx.settings.worker_image, trust)
     verdict = await judge(ctx, job, expected, cancel=restore.spec.cancel, start_deadline=restore.spec.start_deadline)
-    await ctx.set_status(resources.RESTORE_JOBS, body, _status(ctx, body, verdict, job["metadata"]["name"]), "Succeeded")
+    await ctx.set_status(resources.RESTORE_JOBS, body, _status(ctx, body, restore, verdict, job["metadata"]["name"]), "Succeeded")
     if verdict.give_up:
         await ctx.end_job(job)
     return verdict.recheck
 
 
-def _status(ctx: Context, body: Json, verdict: Verdict, job_name: str) -> Json:
+def _status(ctx: Context, body: Json, restore: RestoreJob, verdict: Verdict, job_name: str) -> Json:
     current, generation = body.get("status") or {}, body["metadata"].get("generation", 0)
     if not verdict.final:
         return run_status.running(current, generation, verdict, job_name, ctx.now())
-    result = verdict.report.restore if verdict.report and verdict.phase == "Completed" else None
-    if verdict.phase == "Completed" and result:
-        return run_status.restored(current, generation, verdict, result, job_name=job_name, now=ctx.now())
+    report = verdict.report if verdict.phase == "Completed" else None
+    if report and report.plan and restore.spec.mode == "Plan":
+        return run_status.planned(current, generation, verdict, report.plan, job_name=job_name, now=ctx.now())
+    if report and report.restore and restore.spec.mode == "Restore":
+        return run_status.restored(current, generation, verdict, report.restore, job_name=job_name, now=ctx.now())
     return run_status.failed(current, generation, pending.without_result(verdict), job_name, ctx.now())
 
 
@@ -80,7 +81,7 @@ async def _start(ctx: Context, body: Json, restore: RestoreJob) -> timedelta | N
     """Resolve and pin, check, note the Job's name, then create it: a name in status means that it was started."""
     if restore.spec.cancel:
         return await pending.refuse(ctx, resources.RESTORE_JOBS, body, pending.CANCELLED)
-    backups = _backups(ctx, restore.namespace)
+    backups = {b.name: b for b in surroundings.backups(ctx, restore.namespace)}
     resolved = restore.status.resolved or _resolve(ctx, restore, backups)
     if isinstance(resolved, Trouble):
         return await pending.hold(ctx, resources.RESTORE_JOBS, body, resolved, restore.spec.start_deadline)
@@ -130,7 +131,8 @@ async def _create(ctx: Context, body: Json, restore: RestoreJob, resolved: Resol
     admitted = admission.admit_pod(restore.spec.worker, restore.spec.target.claim, around, fallback=fallback)
     if isinstance(admitted, Trouble):
         return admitted
-    order = orders.restore(restore, storage, resolved)
+    floor = surroundings.floor(ctx, storage, resolved.chain) if resolved.chain and restores.needs_floor(restore) else None
+    order = orders.restore(restore, storage, resolved, floor)
     plan = templates.Plan(order, RestoreJob.KIND, restore.name, ctx.image, admitted.identity, restore.spec.worker, admitted.affinity)
     return await _job(ctx, body, restore, plan)
 
@@ -162,14 +164,15 @@ def _check_storage(restore: RestoreJob, resolved: Resolved, storage: BackupStora
 
 
 def _another(ctx: Context, restore: RestoreJob) -> Trouble | None:
-    """Two restores into one claim would mix their files."""
+    """Two restores into one claim would mix their files; a plan writes none."""
+    if restore.spec.mode == "Plan":
+        return None
 
     def writes_there(job: Json) -> bool:
         labels = job["metadata"].get("labels") or {}
         volumes = job["spec"]["template"]["spec"].get("volumes") or ()
-        claims = {
-            v["persistentVolumeClaim"].get("claimName") for v in volumes if v.get("name") == "target" and "persistentVolumeClaim" in v
-        }
+        targets = [v["persistentVolumeClaim"] for v in volumes if v.get("name") == "target" and "persistentVolumeClaim" in v]
+        claims = {t.get("claimName") for t in targets if not t.get("readOnly")}
         return labels.get(vocabulary.OPERATION) == "restore" and restore.spec.target.claim in claims and not runs.job_finished(job)
 
     active = [j["metadata"]["name"] for j in ctx.cache.select(resources.JOBS, restore.namespace, writes_there)]
@@ -197,13 +200,3 @@ def _writer(ctx: Context, restore: RestoreJob, backup: Backup | None) -> Identit
 def _storage(ctx: Context, restore: RestoreJob) -> BackupStorage | None:
     resolved = restore.status.resolved
     return surroundings.storage(ctx, restore.namespace, resolved.storage) if resolved and resolved.storage else None
-
-
-def _backups(ctx: Context, namespace: str) -> dict[str, Backup]:
-    found: dict[str, Backup] = {}
-    for body in ctx.cache.select(resources.BACKUPS, namespace):
-        try:
-            found[body["metadata"]["name"]] = Backup.from_body(body)
-        except InvalidSpec:
-            continue
-    return found

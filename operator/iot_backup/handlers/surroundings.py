@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from iot_backup.api.backup import Backup
 from iot_backup.api.backupjob import BackupJob
 from iot_backup.api.backupstorage import BackupStorage
+from iot_backup.api.resource import Resource
 from iot_backup.cluster import resources
-from iot_backup.core import cronjobs
+from iot_backup.core import cronjobs, floors, orders
 from iot_backup.core.admission import Surroundings
+from iot_backup.core.floors import Chain
 from iot_backup.errors import InvalidSpec
 
 if TYPE_CHECKING:
     from iot_backup.api.workload import Worker
     from iot_backup.cluster.client import Json
     from iot_backup.core.identity import Identity
+    from iot_backup.core.spec import Floor
     from iot_backup.handlers.context import Context
+
+M = TypeVar("M", bound=Resource)
 
 
 def storage(ctx: Context, namespace: str, name: str) -> BackupStorage | None:
@@ -34,6 +40,34 @@ def backup_job(ctx: Context, namespace: str, name: str) -> BackupJob | None:
         return BackupJob.from_body(body) if body else None
     except InvalidSpec:
         return None
+
+
+def backups(ctx: Context, namespace: str) -> list[Backup]:
+    """All Backups of the namespace; those that cannot be read say so themselves."""
+    return _readable(Backup, ctx.cache.select(resources.BACKUPS, namespace))
+
+
+def backup_jobs(ctx: Context, namespace: str) -> list[BackupJob]:
+    """All BackupJobs of the namespace that can be read."""
+    return _readable(BackupJob, ctx.cache.select(resources.BACKUP_JOBS, namespace))
+
+
+def floor(ctx: Context, storage: BackupStorage, chain: str) -> Floor | None:
+    """What a store must still show of the chain, by all that this namespace remembers."""
+    trusted = orders.trust(storage)
+    if trusted is None:
+        return None
+    return floors.floor(Chain(trusted.repository_id, chain), backups(ctx, storage.namespace), backup_jobs(ctx, storage.namespace))
+
+
+def _readable(model: type[M], bodies: list[Json]) -> list[M]:
+    found: list[M] = []
+    for body in bodies:
+        try:
+            found.append(model.from_body(body))
+        except InvalidSpec:
+            continue
+    return found
 
 
 def cron_jobs(ctx: Context, namespace: str, job_uid: str) -> list[Json]:

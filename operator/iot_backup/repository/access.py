@@ -7,7 +7,7 @@ is taken back: who opened the repository before may have kept the identity, and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from iot_backup.core import layout
@@ -15,14 +15,25 @@ from iot_backup.crypto.identity import Identity
 from iot_backup.crypto.passphrase import Passphrase
 from iot_backup.crypto.signing import WriterKey
 from iot_backup.errors import InvalidSpec, StorageUnavailable, WrongKey
-from iot_backup.repository import keyfiles, writers
+from iot_backup.repository import generations, keyfiles, writers
 from iot_backup.repository.keyfiles import MOST, RECIPIENTS, SCRYPT, KeyFile, Way
-from iot_backup.repository.records import RepositoryRecord, WriterRecord
+from iot_backup.repository.records import GenerationRecord, RepositoryRecord, WriterRecord
 from iot_backup.repository.writers import Keys
+from iot_backup.repository.writing import found
 from iot_backup.storage.store import Store
 
 _ATTEMPTS = 8
 """Serials tried when others add key files at the same time, or a listing is old."""
+
+
+@dataclass(frozen=True)
+class Renewed:
+    """A repository with a new identity."""
+
+    record: RepositoryRecord
+    fingerprint: str
+    """To be set in spec.encryption.fingerprint of every storage that writes to it."""
+    identity: Identity = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -53,11 +64,13 @@ def add(store: Store, record: RepositoryRecord, namespace: str, identity: Identi
         raise InvalidSpec(f"the repository has {MOST[way]} key files of the kind .{way}, and more are not looked at: remove one first")
     plain = keyfiles.content(identity, record.repository_id, namespace)
     first = max((file.serial for file in present), default=0) + 1
-    for serial in range(first, first + _ATTEMPTS):
+    for serial in range(first, min(first + _ATTEMPTS, layout.LAST + 1)):
         file = keyfiles.named(record, serial, way)
         if keyfiles.put(store, file, plain, opener):
             return file
-    raise StorageUnavailable(f"no name for a key file was free: others add some at the same time. Nothing was added; look at {layout.KEYS}")
+    raise StorageUnavailable(
+        f"no name for a key file was free: others add some at the same time, or hold the last one. Nothing was added; look at {layout.KEYS}"
+    )
 
 
 def remove(store: Store, record: RepositoryRecord, namespace: str, wanted: KeyFile, remaining: Passphrase | Identity) -> None:
@@ -109,6 +122,48 @@ def rotate(
     return Rotated(added, tuple(file for _, file in replaced))
 
 
+def renew(
+    store: Store,
+    record: RepositoryRecord,
+    namespace: str,
+    identity: Identity,
+    passphrase: Passphrase | None,
+    recipients: Sequence[str],
+    *,
+    fingerprint: str,
+    now: datetime,
+) -> Renewed:
+    """A new identity and root, for when the old one is known to others. New archives go to it, as soon as a storage is told its fingerprint.
+
+    The key files of the new one hold the old ones, too, so they open everything. All admitted writers are admitted again, by the new
+    root: look at `writers.listed` first. `fingerprint`: the one that was trusted until now. Nothing is renewed unless this returns.
+    WrongKey, KeyMissing, InvalidSpec; StorageUnavailable where somebody else renewed it.
+    """
+    _check_own(record, identity)
+    if found(store, layout.generation(record.generation + 1)) is not None:
+        raise InvalidSpec(
+            f"{layout.generation(record.generation + 1)} is there already: nothing was renewed. If it is yours, renew with its fingerprint; "
+            "if it is not, find out who made it, and remove it."
+        )
+    fresh = replace(Identity.generated(), older=(identity.alone, *identity.older))
+    generation = GenerationRecord(
+        repository_id=record.repository_id,
+        number=record.generation + 1,
+        previous=fingerprint,
+        recipient=fresh.recipient,
+        root=fresh.root.public.hex(),
+        creation_time=now,
+    )
+    renewed = generations.described(record, generation)
+    plain = keyfiles.content(fresh, record.repository_id, namespace)
+    keyfiles.write(store, renewed, plain, passphrase, recipients)
+    for writer in writers.listed(store, record, namespace):
+        # Which passphrase its cluster has, and whether it opens the new key file, its probe finds out.
+        told = writer.model_copy(update={"admission_time": now, "passphrase_tag": None, "passphrase_serial": None})
+        writers.renew(store, renewed, namespace, writers.admission(told, fresh.root), writer.key_id)
+    return Renewed(renewed, generations.write(store, generation, identity.root), fresh)
+
+
 def admit(store: Store, record: RepositoryRecord, namespace: str, identity: Identity, key_id: str, now: datetime) -> WriterRecord:
     """Admit a writer that asked for it (`writers.applicants`). The caller has compared the id with what that writer's cluster shows.
 
@@ -147,3 +202,8 @@ def _check_own(record: RepositoryRecord, identity: Identity) -> None:
     _check_encrypted(record)
     if not keyfiles.is_of(identity, record):
         raise WrongKey(f"the identity of {identity.recipient} is not the repository's ({record.recipient}): nothing was changed")
+    if missing := set(record.recipients) - set(identity.recipients):
+        raise WrongKey(
+            f"the identity lacks the lines of earlier generations ({', '.join(sorted(missing))}): a way in made of it would not open older archives. "
+            "Take the whole content of a key file."
+        )

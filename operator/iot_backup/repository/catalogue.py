@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from iot_backup.core import layout
@@ -78,6 +78,10 @@ class Catalogue:
             "Look at status.archive of the Backups of this storage."
         )
 
+    def over(self, store: Store) -> Catalogue:
+        """The same, read from this store."""
+        return replace(self, store=store)
+
     def judged(self, member: Member, data: bytes) -> Manifest:
         """The manifest under a member's key, if everything about it holds. CorruptData, Untrusted."""
         what = member.manifest
@@ -94,7 +98,7 @@ class Catalogue:
             )
         if not verified(bytes.fromhex(writer.public_key), Purpose.MANIFEST, body, signature):
             raise Untrusted(f"{what} has no valid signature of writer {manifest.writer}: it was damaged after it was signed, or forged")
-        trust.checked_manifest_cipher(self.record, manifest.cipher, manifest.recipient)
+        trust.check_manifest_cipher(self.record, manifest)
         return manifest
 
     def _entry(self, member: Member) -> Entry | None:

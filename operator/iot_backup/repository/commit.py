@@ -175,6 +175,7 @@ class Run:
             completion_time=outcome.completion_time,
             clock_skew_seconds=outcome.clock_skew_seconds,
             writer=self.writer.id,
+            generation=record.generation,
             cipher=record.cipher,
             recipient=record.recipient,
             compression=outcome.compression,

@@ -11,7 +11,7 @@ from iot_backup.core.spec import ProbeOrder
 from iot_backup.crypto.identity import Identity
 from iot_backup.crypto.signing import Purpose
 from iot_backup.errors import KeyMissing, Untrusted
-from iot_backup.repository import keyfiles, records, trust, writers
+from iot_backup.repository import generations, keyfiles, records, trust, writers
 from iot_backup.repository.records import RepositoryRecord, WriterRecord
 from iot_backup.repository.writers import Keys
 from iot_backup.repository.writing import found, settled
@@ -53,13 +53,25 @@ def probe(store: Store, order: ProbeOrder, keys: Keys, now: datetime, rng: Rando
         if not order.create:
             raise Untrusted("the store holds no repository here, and this run must not create one")
         repo_json, identity, created = _created(store, order, keys, now, rng)
-    record, _, _ = records.decoded_signed(RepositoryRecord, repo_json, layout.REPO)
+    record = _told_to_trust(store, repo_json, order.fingerprint)
     trust.check_algorithm(record, encryption.algorithm)
-    if order.fingerprint:
-        trust.check_fingerprint(repo_json, order.fingerprint)
     confirmed = bool(order.fingerprint) or trust.made_by(repo_json, keys.writer)
-    standing = Standing(record, records.fingerprint(repo_json), created, confirmed, keys.writer.id, writer_admitted=False)
+    fingerprint = order.fingerprint or records.fingerprint(repo_json)
+    standing = Standing(record, fingerprint, created, confirmed, keys.writer.id, writer_admitted=False)
     return _admitted(store, standing, keys, identity, namespace=namespace, now=now)
+
+
+def _told_to_trust(store: Store, repo_json: bytes, fingerprint: str | None) -> RepositoryRecord:
+    """The generation that we were told to trust. Without a word only a first one that nothing followed is looked at."""
+    if fingerprint:
+        return generations.accepted(store, repo_json, fingerprint)
+    (record, own), *earlier = generations.all_of(store, repo_json)
+    if earlier:
+        raise Untrusted(
+            f"the identity of the repository was renewed {len(earlier)} times, and nobody told this storage which one to trust: its first may be "
+            f"known to others. If the last renewal was yours, set spec.encryption.fingerprint to {own}."
+        )
+    return record
 
 
 def _created(store: Store, order: ProbeOrder, keys: Keys, now: datetime, rng: Random) -> tuple[bytes, Identity | None, bool]:

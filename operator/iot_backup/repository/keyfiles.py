@@ -20,7 +20,7 @@ from iot_backup.storage.store import Store
 Way = Literal["scrypt", "recipients"]
 SCRYPT: Final = "scrypt"
 RECIPIENTS: Final = "recipients"
-MOST: Final = {SCRYPT: 8, RECIPIENTS: 64}
+MOST: Final = {SCRYPT: 32, RECIPIENTS: 64}
 """Key files tried, the newest and the oldest: a passphrase takes a second each, and anyone with credentials can add files."""
 _UNLISTED = 8
 """Serials asked for by name where a listing shows nothing: it may be old."""
@@ -38,7 +38,8 @@ class KeyFile:
 
 def content(identity: Identity, repository_id: str, namespace: str) -> bytes:
     """An identity file as `age -i` takes it, bound to one repository, so that another's key file proves nothing here."""
-    lines = (f"# repository: {repository_id}", f"# namespace: {namespace}", f"# public key: {identity.recipient}", identity.text)
+    older = (line for old in identity.older for line in (f"# before: {old.recipient}", old.text))
+    lines = (f"# repository: {repository_id}", f"# namespace: {namespace}", f"# public key: {identity.recipient}", identity.text, *older)
     return "".join(f"{line}\n" for line in lines).encode()
 
 
@@ -122,8 +123,9 @@ def by_identity(store: Store, record: RepositoryRecord, brought: Identity) -> tu
     """The repository's identity from one that a person brought, and whether it proves the repository.
 
     It does if it *is* the repository's. One of the people's recipients opens a key file, but anybody can seal a file to them.
+    That of an earlier generation opens what was sealed to it.
     """
-    if brought.recipient == record.recipient:
+    if brought.recipient in record.recipients:
         return brought, is_of(brought, record)
     with suppress(KeyMissing):
         for plain, _ in _contents(store, record, RECIPIENTS, brought):

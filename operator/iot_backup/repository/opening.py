@@ -15,8 +15,8 @@ from iot_backup.crypto.container import Sealer
 from iot_backup.crypto.identity import Identity
 from iot_backup.crypto.passphrase import Passphrase
 from iot_backup.crypto.signing import WriterKey
-from iot_backup.errors import CorruptData, InvalidSpec, KeyMissing, Untrusted
-from iot_backup.repository import keyfiles, records, trust, writers
+from iot_backup.errors import CorruptData, InvalidSpec, IotBackupError, KeyMissing, Untrusted, WrongKey
+from iot_backup.repository import generations, keyfiles, writers
 from iot_backup.repository.catalogue import Catalogue, Entry
 from iot_backup.repository.commit import Deadline, Plan, Run
 from iot_backup.repository.records import RepositoryRecord
@@ -68,7 +68,7 @@ def open_for_backup(store: Store, namespace: str, pinned: Trust, writer: WriterK
 
     A writer that nobody admitted may write Fulls: `writer_admitted` says so.
     """
-    record = trust.pinned(found(store, layout.REPO), pinned)
+    record = generations.pinned(store, found(store, layout.REPO), pinned)
     if record.recipient is not None and not keyfiles.present(store, record):
         raise KeyMissing(f"no key file for {record.recipient} is left: a backup could never be restored. Bring keys/ back first.")
     problem = None
@@ -84,7 +84,7 @@ def open_for_backup(store: Store, namespace: str, pinned: Trust, writer: WriterK
 
 def open_to_look(store: Store, namespace: str, pinned: Trust) -> Repository:
     """The pinned repository without a key: its manifests can be judged, its archives compared with them, nothing read. Untrusted."""
-    record = trust.pinned(found(store, layout.REPO), pinned)
+    record = generations.pinned(store, found(store, layout.REPO), pinned)
     return Repository(store, namespace, record, Catalogue(store, namespace, record))
 
 
@@ -97,18 +97,34 @@ def open_for_restore(
     """
     repo_json = found(store, layout.REPO)
     if pinned is not None:
-        record = trust.pinned(repo_json, pinned)
+        record = generations.pinned(store, repo_json, pinned)
+        identity, _ = _opened(store, namespace, record, passphrase, brought)
     elif repo_json is None:
         raise Untrusted("the store holds no repository here: bucket, prefix or claim is another one, or repo.json was removed")
     else:
-        record, _, _ = records.decoded_signed(RepositoryRecord, repo_json, layout.REPO)
-    identity, proves = _opened(store, namespace, record, passphrase, brought)
-    if pinned is None and not proves:
-        raise Untrusted(
-            f"nobody vouches for the repository found (fingerprint {records.fingerprint(repo_json or b'')}): "
+        record, identity = _proven(store, namespace, repo_json, passphrase, brought)
+    return Repository(store, namespace, record, Catalogue(store, namespace, record), identity)
+
+
+def _proven(
+    store: Store, namespace: str, repo_json: bytes, passphrase: Passphrase | None, brought: Identity | None
+) -> tuple[RepositoryRecord, Identity]:
+    """The newest generation of the repository that the key opens and proves."""
+    failure: IotBackupError | None = None
+    for record, fingerprint in generations.all_of(store, repo_json):
+        try:
+            identity, proves = _opened(store, namespace, record, passphrase, brought)
+        except (WrongKey, KeyMissing, CorruptData) as error:
+            failure = failure or error
+            continue
+        if identity is not None and proves:
+            return record, identity
+        failure = failure or Untrusted(
+            f"nobody vouches for the repository found (fingerprint {fingerprint}): "
             "this key opens it, but anyone could have made it so. If it is yours, set spec.encryption.fingerprint of the BackupStorage."
         )
-    return Repository(store, namespace, record, Catalogue(store, namespace, record), identity)
+    assert failure is not None, "a repository has at least one generation"
+    raise failure
 
 
 def _opened(

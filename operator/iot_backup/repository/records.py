@@ -13,6 +13,8 @@ from iot_backup.core.manifest import Id, RepositoryId, Time
 from iot_backup.core.spec import Cipher, Hex, Name
 from iot_backup.errors import CorruptData
 
+RECIPIENT = r"^age1[a-z0-9]{58}$"
+
 
 class Record(BaseModel):
     """A frozen document; a reader ignores fields that it does not know."""
@@ -33,7 +35,7 @@ class RepositoryRecord(Record):
     repository_id: RepositoryId
     cipher: Cipher
     """Of every archive and index in it, for good: another cipher needs another repository."""
-    recipient: Annotated[str, Field(pattern=r"^age1[a-z0-9]{58}$")] | None
+    recipient: Annotated[str, Field(pattern=RECIPIENT)] | None
     """What everything is sealed to; None for the cipher `None`."""
     root: Hex | None
     """The Ed25519 key that admits writers."""
@@ -53,6 +55,40 @@ class RepositoryRecord(Record):
     def recipient_digest(self) -> str:
         """16 hex digits: names its key files."""
         return hashlib.sha256((self.recipient or "").encode()).hexdigest()[:16]
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Of all generations, the first one first."""
+        return () if self.recipient is None else (self.recipient,)
+
+    @property
+    def generation(self) -> int:
+        """Of its identity: 1 is the one that it was made with."""
+        return max(len(self.recipients), 1)
+
+
+class RenewedRecord(RepositoryRecord):
+    """A repository as of a later generation: `recipient` and `root` are that one's. Put together by `generations`, never written."""
+
+    earlier: tuple[str, ...]
+    """Recipients of the generations before, the first one first."""
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        return *self.earlier, *super().recipients
+
+
+class GenerationRecord(Record):
+    """generations/<n>: a new identity, signed by the root of the one before. The SHA-256 of its bytes is the fingerprint from then on."""
+
+    format: Literal["iot-backup-operator/generation/v1"] = "iot-backup-operator/generation/v1"
+    repository_id: RepositoryId
+    number: Annotated[int, Field(ge=2)]
+    previous: Hex
+    """Fingerprint before: so this one stands for the whole history."""
+    recipient: Annotated[str, Field(pattern=RECIPIENT)]
+    root: Hex
+    creation_time: Time
 
 
 class WriterRecord(Record):

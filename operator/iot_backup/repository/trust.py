@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 
 from iot_backup.core import layout
+from iot_backup.core.manifest import Manifest
 from iot_backup.core.spec import Trust
 from iot_backup.crypto.signing import Purpose, WriterKey, verified
 from iot_backup.errors import CorruptData, InvalidSpec, Untrusted
@@ -40,17 +41,6 @@ def check_fingerprint(repo_json: bytes, expected: str) -> None:
         )
 
 
-def pinned(repo_json: bytes | None, trust: Trust) -> RepositoryRecord:
-    """repo.json as the operator pinned it. Untrusted for any other, or none."""
-    if repo_json is None:
-        raise vanished(trust.fingerprint)
-    check_fingerprint(repo_json, trust.fingerprint)
-    record, _, _ = records.decoded_signed(RepositoryRecord, repo_json, layout.REPO)
-    if record.repository_id != trust.repository_id or record.recipient != trust.recipient:
-        raise Untrusted("id or recipient in the worker's order are not those of the repository with the pinned fingerprint")
-    return record
-
-
 def made_by(repo_json: bytes, writer: WriterKey) -> bool:
     """Whether this writer created the repository: a crash right after creation then needs nobody to confirm it."""
     _, body, signature = records.decoded_signed(RepositoryRecord, repo_json, layout.REPO)
@@ -65,7 +55,19 @@ def vanished(fingerprint: str) -> Untrusted:
     )
 
 
-def checked_manifest_cipher(record: RepositoryRecord, cipher: str, recipient: str | None) -> None:
-    """CorruptData if a signed manifest says that its archive was sealed otherwise than its repository seals."""
-    if record.cipher != cipher or record.recipient != recipient:
-        raise CorruptData(f"the manifest says {cipher} to {recipient}, the repository {record.cipher} to {record.recipient}")
+def check_pinned(record: RepositoryRecord, pinned: Trust) -> None:
+    """Untrusted if an order contradicts its own fingerprint, that of this record."""
+    if record.repository_id != pinned.repository_id or record.recipient != pinned.recipient:
+        raise Untrusted("id or recipient in the worker's order are not those of the repository with the pinned fingerprint")
+
+
+def check_manifest_cipher(record: RepositoryRecord, manifest: Manifest) -> None:
+    """CorruptData if a signed manifest says that its archive was sealed otherwise than its repository seals; Untrusted for a later generation."""
+    if manifest.generation > record.generation:
+        raise Untrusted(
+            f"{manifest.member.manifest} is sealed to generation {manifest.generation} of the repository's identity, and this run was told to "
+            f"trust generation {record.generation}: set spec.encryption.fingerprint to the new one"
+        )
+    recipient = record.recipients[manifest.generation - 1] if record.recipients else None
+    if record.cipher != manifest.cipher or manifest.recipient != recipient:
+        raise CorruptData(f"the manifest says {manifest.cipher} to {manifest.recipient}, the repository {record.cipher} to {recipient}")

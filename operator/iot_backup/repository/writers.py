@@ -15,7 +15,9 @@ from iot_backup.repository.records import RepositoryRecord, WriterRecord
 from iot_backup.repository.writing import found, settled
 from iot_backup.storage.store import Store
 
-_TRIES = 4
+_UNLISTED = [2, 3, 4, 5]
+"""Asked for by name where a listing shows none and there must be one: it may be old."""
+_TRIES = 16
 """Later editions of one admission that are looked at, newest first: anyone with credentials can add some."""
 
 
@@ -72,7 +74,10 @@ def admitted(store: Store, repository: RepositoryRecord, namespace: str, wanted_
     """What admits this writer; None if nobody did. Untrusted for a record that does not hold; CorruptData.
 
     Where there is no root only the first writer counts, whose record repo.json holds: anybody could sign another for himself.
+    Under a later generation's root only what was told anew counts: whoever has the old identity could sign the rest.
     """
+    if repository.generation > 1:
+        return _told_anew(store, repository, namespace, wanted_id)
     data = found(store, layout.writer(wanted_id)) if repository.root is not None else None
     if data is None:
         data = _first(repository, wanted_id)
@@ -81,19 +86,17 @@ def admitted(store: Store, repository: RepositoryRecord, namespace: str, wanted_
 
 def admit(store: Store, repository: RepositoryRecord, namespace: str, record: bytes, wanted_id: str) -> WriterRecord:
     """Write an admission. If another is there already, that one is judged instead. Untrusted, CorruptData, StorageUnavailable."""
+    if repository.generation > 1:
+        renew(store, repository, namespace, record, wanted_id)
+        return judged(record, repository, namespace, wanted_id)
     key = layout.writer(wanted_id)
     settled(store, key, record)
     return judged(store.read(key), repository, namespace, wanted_id)
 
 
 def latest(store: Store, repository: RepositoryRecord, namespace: str, first: WriterRecord) -> WriterRecord:
-    """What was last told of this writer's passphrase. Rubbish among the later editions is passed over."""
-    for edition in sorted(_editions(store, first.key_id), reverse=True)[:_TRIES]:
-        data = found(store, layout.writer(first.key_id, edition))
-        with suppress(Untrusted, CorruptData):
-            if data is not None and repository.root is not None:
-                return judged(data, repository, namespace, first.key_id)
-    return first
+    """What was last told of this writer's passphrase."""
+    return _told_anew(store, repository, namespace, first.key_id) or first
 
 
 def tell(
@@ -105,18 +108,20 @@ def tell(
         return admit(store, repository, namespace, data, ours.key_id)
     told = latest(store, repository, namespace, first)
     if (told.passphrase_tag, told.passphrase_serial) != (ours.passphrase_tag, ours.passphrase_serial):
-        _renew(store, repository, namespace, data, ours.key_id)
+        renew(store, repository, namespace, data, ours.key_id)
     return first
 
 
-def _renew(store: Store, repository: RepositoryRecord, namespace: str, record: bytes, id_: str) -> None:
+def renew(store: Store, repository: RepositoryRecord, namespace: str, record: bytes, id_: str) -> None:
     """Write a later edition of an admission: nothing is overwritten. StorageUnavailable where no name is free."""
     edition = max(_editions(store, id_), default=1)
-    for attempt in range(edition + 1, edition + 1 + _TRIES):
+    for attempt in range(edition + 1, min(edition + 1 + _TRIES, layout.LAST + 1)):
         if settled(store, layout.writer(id_, attempt), record):
             judged(record, repository, namespace, id_)
             return
-    raise StorageUnavailable(f"{layout.writer(id_)} could not be told anew: others write editions of it at the same time")
+    raise StorageUnavailable(
+        f"{layout.writer(id_)} could not be told anew: others write editions of it at the same time, or hold the last one"
+    )
 
 
 def listed(store: Store, repository: RepositoryRecord, namespace: str) -> list[WriterRecord]:
@@ -168,7 +173,7 @@ def applicant(store: Store, repository: RepositoryRecord, namespace: str, wanted
 
 def restored(store: Store, repository: RepositoryRecord, namespace: str, wanted_id: str) -> None:
     """Write the first writer's admission where a crash after repo.json left it out. Needs no key: repo.json holds the signed record."""
-    data = _first(repository, wanted_id)
+    data = _first(repository, wanted_id) if repository.generation == 1 else None
     if data is not None and found(store, layout.writer(wanted_id)) is None:
         judged(data, repository, namespace, wanted_id)
         settled(store, layout.writer(wanted_id), data)
@@ -190,3 +195,16 @@ def _editions(store: Store, id_: str) -> list[int]:
     """Later editions that a listing shows."""
     parts = (layout.writer_parts(info.key) for info in store.list(layout.writer(id_)))
     return [edition for key, edition in filter(None, parts) if key == id_ and edition > 1]
+
+
+def _told_anew(store: Store, repository: RepositoryRecord, namespace: str, id_: str) -> WriterRecord | None:
+    """The newest later edition that holds. Rubbish is passed over, and what was told under another root."""
+    editions = _editions(store, id_)
+    if not editions and repository.generation > 1:
+        editions = _UNLISTED
+    for edition in sorted(editions, reverse=True)[:_TRIES]:
+        data = found(store, layout.writer(id_, edition))
+        with suppress(Untrusted, CorruptData):
+            if data is not None and repository.root is not None:
+                return judged(data, repository, namespace, id_)
+    return None

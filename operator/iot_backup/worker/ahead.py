@@ -150,11 +150,23 @@ class Ahead:
             load = self._submit(*key, 1)
         else:
             self._ahead -= self._size(*key)
-        frames = self._flow.wait(load.frames)
-        data, frames[key[1] - load.first] = frames[key[1] - load.first], b""
+        data = self._taken_from(load, key)
         self._window = min(_WINDOW, 2 * max(self._window, FRAME_SIZE))
         if self._ahead <= self._window // 2:
             self._fill()
+        return data
+
+    def _taken_from(self, load: _Load, key: tuple[int, int]) -> bytes:
+        """The frame out of what was loaded. One that only came with a damaged one is loaded alone."""
+        try:
+            frames = self._flow.wait(load.frames)
+        except CorruptData:
+            if load.count == 1:
+                raise
+            load = self._submit(*key, 1)
+            frames = self._flow.wait(load.frames)
+        place = key[1] - load.first
+        data, frames[place] = frames[place], b""
         return data
 
     def _forget(self) -> None:

@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING
 from iot_backup import __version__, vocabulary
 from iot_backup.core import manifest, spec
 from iot_backup.core.report import BackupResult, Warn
+from iot_backup.core.wording import is_path, place
 from iot_backup.errors import AccessDenied, EmptySource
 from iot_backup.repository import clocks, trust
 from iot_backup.repository.commit import Committed, Deadline, Outcome, Run
 from iot_backup.repository.opening import Repository, open_for_backup
 from iot_backup.storage.opening import open_store
+from iot_backup.storage.secret_values import Secrets
 from iot_backup.worker import folders, keys
 from iot_backup.worker.notes import CHANGED, DAMAGED, INCOMPLETE, SKIPPED, UNREADABLE, VANISHED, Noted
 from iot_backup.worker.packing import Destination, Packed, Sink, pack
+from iot_backup.worker.progress import Progress
 from iot_backup.worker.sealing import Stored
 from iot_backup.worker.selection import Selection, described
 from iot_backup.worker.sizing import expected_size
@@ -42,7 +45,9 @@ WARNINGS = {
 """Reason and meaning of each kind of note."""
 
 
-def backup(order: spec.BackupOrder, secrets: Path, source: Path, cancel: Cancel) -> tuple[BackupResult, tuple[Warn, ...]]:
+def backup(
+    order: spec.BackupOrder, secrets: Secrets, source: Path, cancel: Cancel, progress: Progress | None = None
+) -> tuple[BackupResult, tuple[Warn, ...]]:
     """Back the source up and commit it. After any error before the commit the store is as it was, plus at most announced garbage."""
     booted = time.clock_gettime(time.CLOCK_BOOTTIME)
     selection = Selection(order.include, order.exclude)
@@ -67,7 +72,7 @@ def backup(order: spec.BackupOrder, secrets: Path, source: Path, cancel: Cancel)
         )
         run.announce()
         try:
-            packed = _packed(order, repository, run, root, selection, cancel)
+            packed = _packed(order, repository, run, root, selection, cancel, progress or Progress())
             cancel.commit_begins()
             committed = run.commit(_outcome(order, packed, clock))
         except BaseException as error:
@@ -89,35 +94,53 @@ def _source(order: spec.BackupOrder) -> manifest.Source:
     )
 
 
-def _packed(order: spec.BackupOrder, repository: Repository, run: Run, root: int, selection: Selection, cancel: Cancel) -> Packed:
+def _packed(
+    order: spec.BackupOrder, repository: Repository, run: Run, root: int, selection: Selection, cancel: Cancel, progress: Progress
+) -> Packed:
     """Archive and index in the store, not yet committed. EmptySource, AccessDenied, and what source and store raise."""
     level = order.level if order.compression == "Zstd" else None
-    _log.info("reading claim %s, %.2f s after the process began", order.claim, _age())
+    _log.info("reading %s, %.2f s after the process began", place(order.claim), _age())
     counted = isinstance(order.repository.store, spec.S3Target)
     one = order.one_file_system
     hint = expected_size(root, selection, one_file_system=one, compressed=level is not None, check=cancel.check) if counted else 0
     archive = Destination(repository.sealer(), _sink(repository.store, run.archive_key, hint))
     index = Destination(repository.sealer(), _sink(repository.store, run.index_key, 0))
     packed = pack(
-        root, archive, index, archives=[run.member.id], selection=selection, one_file_system=one, level=level, stop=cancel.requested
+        root,
+        archive,
+        index,
+        archives=[run.member.id],
+        selection=selection,
+        one_file_system=one,
+        level=level,
+        stop=cancel.requested,
+        progress=progress,
     )
     if packed.counts.files + packed.counts.hard_links == 0 and not order.allow_empty:
         unreadable = packed.notes[UNREADABLE]
         if unreadable.count:
             raise AccessDenied(
-                f"user {os.geteuid()} can read no file of claim {order.claim}: {unreadable.count} refused, for example {unreadable.examples[0]}. "
-                f"Its root belongs to {packed.root_uid}:{packed.root_gid}: set worker.securityContext.runAsUser, or worker.identity: Root."
+                f"user {os.geteuid()} can read no file of {place(order.claim)}: {unreadable.count} refused, for example {unreadable.examples[0]}. "
+                f"Its root belongs to {packed.root_uid}:{packed.root_gid}: {_another_user(order.claim)}"
             )
         if selection:
             raise EmptySource(
-                f"the patterns ({described(order.include, order.exclude)}) select no file of claim {order.claim}, folder {order.path or '/'!r}: "
+                f"the patterns ({described(order.include, order.exclude)}) select no file of {place(order.claim)}, folder {order.path or '/'!r}: "
                 "they are gitignore's syntax, relative to that folder. Correct them; if there may be nothing, set allowEmpty: true."
             )
         raise EmptySource(
-            f"claim {order.claim}, folder {order.path or '/'!r}, holds no file ({packed.counts.folders} folders): an empty volume is more often an accident "
-            "than data. Check the claim; if it may be empty, set allowEmpty: true."
+            f"{place(order.claim)}, folder {order.path or '/'!r}, holds no file ({packed.counts.folders} folders): an empty volume is more often an accident "
+            f"than data. {_if_empty(order.claim)}"
         )
     return packed
+
+
+def _another_user(claim: str) -> str:
+    return "run as that user, or as root." if is_path(claim) else "set worker.securityContext.runAsUser, or worker.identity: Root."
+
+
+def _if_empty(claim: str) -> str:
+    return "Is something not mounted there?" if is_path(claim) else "Check the claim; if it may be empty, set allowEmpty: true."
 
 
 def _sink(store: Store, key: str, size_hint: int) -> Sink:

@@ -25,6 +25,7 @@ from iot_backup.worker.frames import Frames
 from iot_backup.worker.index import first_line, last_line, note_line
 from iot_backup.worker.members import Counts, Members
 from iot_backup.worker.notes import DAMAGED, INCOMPLETE, UNREADABLE, Noted, Notes
+from iot_backup.worker.progress import Done, Progress
 from iot_backup.worker.sealing import SealedObject, Stored
 from iot_backup.worker.selection import EVERYTHING, Selection
 from iot_backup.worker.walk import Walk
@@ -83,6 +84,7 @@ def pack(
     selection: Selection = EVERYTHING,
     one_file_system: bool = False,
     files: Files | None = None,
+    progress: Progress | None = None,
 ) -> Packed:
     """Back up the folder behind the descriptor `source`, which stays the caller's.
 
@@ -100,6 +102,8 @@ def pack(
         notes = Notes(lambda note, path, reason: index_frames.write(note_line(note, path, reason)))
         walk = Walk(source, notes, selection, one_file_system=one_file_system)
         writer = _Writer(flow, walk, notes, archive_frames, index_frames, files or Files())
+        if progress is not None:
+            progress.follow(lambda: _done(writer.members.counts, sealed_archive))
         walker = flow.run("walk", lambda: writer.run(archives))
         indexer = flow.run("index", lambda: _store(sealed_index, index.sink))
         try:
@@ -121,6 +125,10 @@ def pack(
         snapshot_time_ns=snapshot_time_ns,
         running_postgresql=walk.running_postgresql,
     )
+
+
+def _done(counts: Counts, archive: SealedObject) -> Done:
+    return Done(counts.files + counts.hard_links, counts.source_bytes, archive.size)
 
 
 class _Writer:

@@ -61,7 +61,8 @@ class Selection:
 
     def _in_excluded(self, folder: bytes) -> bool:
         """Whether the folder, or one above it, is excluded; b"" is the root."""
-        return bool(folder) and (self._excluded_folder(_parent(folder)) or self.excludes(folder, True))
+        names = folder.split(b"/") if folder else []
+        return any(self.excludes(b"/".join(names[: depth + 1]), True) for depth in range(len(names)))
 
 
 EVERYTHING = Selection()

@@ -130,14 +130,26 @@ def test_never_grows_beyond_its_bound() -> None:
 @pytest.mark.parametrize(
     ("cipher", "compression", "line"),
     [
-        ("Age", "Zstd", "age -d -i identity 20261123t170509z-0123456789abcdef.full.tar.zst.age | zstd -d | tar -xpf - --numeric-owner"),
-        ("None", "Zstd", "cat 20261123t170509z-0123456789abcdef.full.tar.zst | zstd -d | tar -xpf - --numeric-owner"),
+        (
+            "Age",
+            "Zstd",
+            "age -d -i identity 20261123t170509z-0123456789abcdef.full.tar.zst.age | zstd -d | tar -xpf - --numeric-owner --xattrs --xattrs-include='*' --acls",
+        ),
+        (
+            "None",
+            "Zstd",
+            "cat 20261123t170509z-0123456789abcdef.full.tar.zst | zstd -d | tar -xpf - --numeric-owner --xattrs --xattrs-include='*' --acls",
+        ),
         (
             "AES256",
             "Zstd",
-            "python3 restore.py decrypt -i identity 20261123t170509z-0123456789abcdef.full.tar.zst.aes256 | zstd -d | tar -xpf - --numeric-owner",
+            "python3 restore.py decrypt -i identity 20261123t170509z-0123456789abcdef.full.tar.zst.aes256 | zstd -d | tar -xpf - --numeric-owner --xattrs --xattrs-include='*' --acls",
         ),
-        ("Age", "None", "age -d -i identity 20261123t170509z-0123456789abcdef.full.tar.zst.age | tar -xpf - --numeric-owner"),
+        (
+            "Age",
+            "None",
+            "age -d -i identity 20261123t170509z-0123456789abcdef.full.tar.zst.age | tar -xpf - --numeric-owner --xattrs --xattrs-include='*' --acls",
+        ),
     ],
 )
 def test_instructions_are_commands_to_copy(cipher: str, compression: str, line: str) -> None:

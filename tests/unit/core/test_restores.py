@@ -33,6 +33,10 @@ def _all(*backups: Backup) -> dict[str, Backup]:
 LATEST = {"backupJobRef": {"name": "daily"}, "latest": True}
 
 
+def _as_of(time: str) -> Json:
+    return {"backupJobRef": {"name": "daily"}, "asOf": time}
+
+
 @pytest.mark.parametrize(
     ("spec", "backups", "chosen"),
     [
@@ -41,6 +45,15 @@ LATEST = {"backupJobRef": {"name": "daily"}, "latest": True}
         pytest.param(LATEST, [_good(2), _good(3), _good(1)], "b3", id="the newest"),
         pytest.param(LATEST, [_good(2), _good(3, "Failed"), _good(4, "Running", archive=None)], "b2", id="the newest completed"),
         pytest.param(LATEST, [_good(2), _good(3, job="other")], "b2", id="of that job"),
+        pytest.param(_as_of("2026-05-02T12:00:00Z"), [_good(3), _good(2), _good(1)], "b2", id="the newest before a time"),
+        pytest.param(_as_of("2026-05-02T02:00:00Z"), [_good(1), _good(2)], "b2", id="at that very time"),
+        pytest.param(_as_of("2026-05-02T03:59:59+02:00"), [_good(1), _good(2)], "b1", id="a second before, in another zone"),
+        pytest.param(
+            _as_of("2026-05-03T12:00:00Z"), [_good(1), _good(2, "Failed"), _good(3, "Running", archive=None)], "b1", id="good ones"
+        ),
+        pytest.param(_as_of("2026-05-03T12:00:00Z"), [_good(1), _good(2, job="other")], "b1", id="of that job, at a time"),
+        pytest.param(_as_of("2026-05-03T12:00:00Z"), [_good(1), _good(2, snapshotTime=None)], "b1", id="whose time is known"),
+        pytest.param(_as_of("2030-01-01T00:00:00Z"), [_good(1), _good(2)], "b2", id="the newest of all, before a time to come"),
     ],
 )
 def test_the_choice(spec: Json, backups: list[Backup], chosen: str) -> None:
@@ -71,6 +84,45 @@ def test_nothing_to_choose(spec: Json, backups: list[Backup], *, job: bool, reas
     found = restores.resolve(restore_job(**spec), _all(*backups), backup_job() if job else None)
     assert isinstance(found, Trouble)
     assert found.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("backups", "job", "reason", "says"),
+    [
+        ([_good(3), _good(2)], True, "NoBackup", "the oldest is b2, of 2026-05-02T02:00:00Z"),
+        ([_good(3), _good(1, "Failed")], True, "NoBackup", "the oldest is b3, of 2026-05-03T02:00:00Z"),
+        ([_good(1, snapshotTime=None)], True, "NoBackup", "none tells its time"),
+        ([], True, "NoBackup", "nothing can be restored from it yet"),
+        ([], False, "BackupJobMissing", ""),
+    ],
+)
+def test_a_time_before_all_backups_falls_back_to_none_of_them(backups: list[Backup], *, job: bool, reason: str, says: str) -> None:
+    found = restores.resolve(restore_job(**_as_of("2026-05-02T01:59:59Z")), _all(*backups), backup_job() if job else None)
+    assert isinstance(found, Trouble)
+    assert found.reason == reason
+    assert says in found.message
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (LATEST, True),
+        (_as_of("2026-05-02T01:59:59Z"), True),
+        ({**LATEST, "acceptNewest": True}, False),
+        ({"backupRef": {"name": "b1"}}, False),
+        ({"storageRef": {"name": "s3"}, "archive": ARCHIVE.format(1)}, False),
+    ],
+)
+def test_what_is_remembered_counts_where_the_newest_is_asked_for(spec: Json, *, expected: bool) -> None:
+    assert restores.needs_floor(restore_job(**spec)) is expected
+
+
+def test_a_plan_may_look_at_a_claim_in_use_but_not_at_none() -> None:
+    plan = restore_job(mode="Plan")
+    assert restores.check_target(plan, Surroundings(None, {}, {"data": claim()}, {}, [user_pod()]), ours=False) is None
+    missing = restores.check_target(plan, Surroundings(None, {}, {}, {}, []), ours=False)
+    assert missing is not None
+    assert missing.reason == "TargetMissing"
 
 
 def test_an_archive_by_its_id_needs_no_object_but_uses_one_that_knows_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -66,6 +67,17 @@ def _pod(job: Json) -> Json:
     ],
 )
 def test_what_we_built_counts(job: Json) -> None:
+    assert results.foreign(job, EXPECTED) is None
+
+
+def test_an_order_written_before_an_upgrade_counts() -> None:
+    """It lacks what was not there yet: the same run, in other words."""
+    job = _job()
+    annotations = job["spec"]["template"]["metadata"]["annotations"]
+    younger = {"include", "exclude", "oneFileSystem", "maxChainLength"}
+    text = json.dumps({key: value for key, value in json.loads(annotations[SPEC]).items() if key not in younger})
+    annotations[SPEC] = text
+    _worker(job)["args"][-1] = spec.digest(text)
     assert results.foreign(job, EXPECTED) is None
 
 

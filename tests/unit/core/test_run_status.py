@@ -9,7 +9,8 @@ import pytest
 
 from iot_backup.core import backupjob_status, run_status
 from iot_backup.core.pods import Trouble
-from iot_backup.core.report import BackupResult, Report, RestoreResult, Warn
+from iot_backup.core.report import BackupResult, PlanResult, Report, RestoreResult, Warn
+from iot_backup.core.run_status import Stored
 from iot_backup.core.runs import Verdict
 
 from .facts import backup, backup_job
@@ -90,7 +91,7 @@ def test_an_exit_code_no_process_has_is_left_out() -> None:
 def test_backed_up() -> None:
     warnings = (Warn(reason="ChangedWhileRead", message="a grew", count=3), Warn(reason="Other", message="b"))
     status = run_status.backed_up(
-        {"failure": {"class": "X"}}, 2, _verdict(warnings=warnings), _result(), backup_job(), job_name="j", now="now"
+        {"failure": {"class": "X"}}, 2, _verdict(warnings=warnings), Stored(_result(), "r1"), backup_job(), job_name="j", now="now"
     )
     conditions = status.pop("conditions")
     assert [(c["type"], c["status"], c["reason"], c["message"]) for c in conditions] == [
@@ -114,6 +115,9 @@ def test_backed_up() -> None:
         "archive": "0123456789abcdef",
         "chain": "daily",
         "parent": None,
+        "seq": 1,
+        "manifestSha256": "d" * 64,
+        "repositoryId": "r1",
         "sourceOwner": {"uid": 999, "gid": 998},
         "warnings": 4,
         "warningMessages": ["ChangedWhileRead: a grew", "Other: b"],
@@ -131,9 +135,116 @@ def test_backed_up() -> None:
     ],
 )
 def test_what_was_stored_is_named_also_where_it_is_not_good(result: BackupResult, job: Any, phase: str, succeeded: tuple[str, str]) -> None:
-    status = run_status.backed_up({}, 1, _verdict(), result, job, job_name="j", now="now")
+    status = run_status.backed_up({}, 1, _verdict(), Stored(result, "r1"), job, job_name="j", now="now")
     assert (status["phase"], status["archive"], _conditions(status)["Succeeded"]) == (phase, "0123456789abcdef", succeeded)
     assert (status["failure"] is None) is (phase == "Completed")
+
+
+@pytest.mark.parametrize("reason", ["FilesUnreadable", "FilesDamaged", "FilesIncomplete"])
+def test_a_partial_backup_says_what_is_missing(reason: str) -> None:
+    warnings = (Warn(reason="FilesSkipped", message="a socket"), Warn(reason=reason, message="1 of this: a/b"))
+    status = run_status.backed_up(
+        {}, 1, _verdict(warnings=warnings), Stored(_result(partial=True), "r1"), backup_job(), job_name="j", now="now"
+    )
+    message = next(c["message"] for c in status["conditions"] if c["type"] == "Succeeded")
+    assert "; 1 of this: a/b; give the worker the right to read them" in message
+    assert "socket" not in message
+
+
+def test_an_incremental_says_what_it_builds_on() -> None:
+    result = _result(type="Incremental", parent="f" * 16, seq=7)
+    status = run_status.backed_up({}, 1, _verdict(), Stored(result, "r1"), backup_job(), job_name="j", now="now")
+    assert (status["type"], status["parent"], status["seq"]) == ("Incremental", "f" * 16, 7)
+    assert status["conditions"][0]["message"].endswith(f"archive 0123456789abcdef, Incremental on {'f' * 16}")
+
+
+def test_what_does_not_count_yet_is_not_remembered_as_what_a_store_must_show() -> None:
+    stored = Stored(_result(writer_admitted=False), "r1")
+    assert run_status.backed_up({}, 1, _verdict(), stored, backup_job(), job_name="j", now="now")["repositoryId"] is None
+
+
+def test_our_own_warnings_come_first_and_no_more_than_a_status_holds() -> None:
+    reported = tuple(Warn(reason=f"W{chr(65 + i)}", message="w") for i in range(8))
+    stored = Stored(_result(), "r1", (Warn(reason="RolledBack", message="hidden"),))
+    status = run_status.backed_up({}, 1, _verdict(warnings=reported), stored, backup_job(), job_name="j", now="now")
+    assert len(status["warningMessages"]) == run_status.WARNINGS
+    assert status["warningMessages"][:2] == ["RolledBack: hidden", "WA: w"]
+
+
+def test_restored_leaves_and_removes() -> None:
+    facts: Json = {"archive": "0" * 16, "chain": "c", "type": "Selective", "snapshot_time": AT, "checksum": "sha256:" + "e" * 64}
+    result = RestoreResult(files=1, bytes=2, kept=1, deleted=4, **facts)
+    status = run_status.restored({}, 1, _verdict(), result, job_name="j", now="now")
+    assert (status["kept"], status["deleted"]) == (1, 4)
+    assert status["conditions"][0]["message"] == f"1 file, 2 B, 1 path kept, 4 paths deleted, from archive {'0' * 16}"
+
+
+def _plan(**changes: Any) -> PlanResult:
+    facts: Json = {
+        "archive": "0" * 16,
+        "chain": "c",
+        "snapshot_time": AT,
+        "members": 2,
+        "files": 3,
+        "bytes": 2048,
+        "add": 1,
+        "change": 2,
+        "same": 3,
+        "keep": 4,
+        "delete": 5,
+        "read_bytes": 1024,
+        "space_needed": 10,
+        "space_free": 10,
+        "seconds": 6,
+    }
+    return PlanResult(**{**facts, **changes})
+
+
+def test_planned() -> None:
+    status = run_status.planned({"resolved": {"backup": "b"}}, 1, _verdict(), _plan(), job_name="j", now="now")
+    assert (status["phase"], status["failure"], status["completionTime"]) == ("Completed", None, "t1")
+    assert status["plan"] == {
+        "members": 2,
+        "files": 3,
+        "bytes": 2048,
+        "size": "2.0 KiB",
+        "add": 1,
+        "change": 2,
+        "same": 3,
+        "keep": 4,
+        "delete": 5,
+        "readBytes": 1024,
+        "spaceNeeded": 10,
+        "spaceFree": 10,
+        "missing": [],
+        "seconds": 6,
+    }
+    assert status["resolved"] == {"backup": "b", "archive": "0" * 16, "chain": "c", "snapshotTime": "2026-05-01T10:00:00Z"}
+    assert not {"filesRestored", "bytesRestored"} & status.keys()
+    assert [(c["type"], c["status"], c["reason"]) for c in status["conditions"]] == [
+        ("Succeeded", "True", "Planned"),
+        ("Ready", "True", "Planned"),
+    ]
+    assert status["conditions"][0]["message"] == (
+        "would restore 3 files, 2.0 KiB; paths: 1 new, 2 changed, 3 the same, 4 kept, 5 deleted; "
+        "reads 1.0 KiB from 2 backups, about 6 s; needs 10 B of 10 B free"
+    )
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason", "says"),
+    [
+        (_plan(missing=("a" * 16,)), "ChainBroken", "of 2 backups that it needs " + "a" * 16),
+        (_plan(space_needed=11), "TargetFull", "needs 11 B of 10 B free"),
+        (_plan(space_needed=11, missing=("a" * 16,)), "ChainBroken", "choose an older backup"),
+    ],
+)
+def test_a_plan_that_cannot_be_done_fails_as_the_restore_would(plan: PlanResult, reason: str, says: str) -> None:
+    status = run_status.planned({}, 1, _verdict(), plan, job_name="j", now="now")
+    assert (status["phase"], status["failure"]["class"]) == ("Failed", reason)
+    assert says in status["failure"]["message"]
+    assert status["plan"]["files"] == 3
+    assert _conditions(status)["Stalled"] == ("True", reason)
 
 
 def test_restored() -> None:
@@ -202,6 +313,18 @@ def test_the_last_backup_is_the_newest_whatever_its_end() -> None:
     }
 
 
+def test_the_last_backup_tells_what_it_became() -> None:
+    assert _job_status([_run(1, "Completed", type="Full")], type="Incremental")["lastBackup"]["type"] == "Full"
+
+
+def test_what_a_store_must_show_outlives_the_backups_that_said_so() -> None:
+    known = {"repositoryId": "r1", "chain": "daily", "seq": 3, "manifestSha256": "d" * 64}
+    written = _job_status([_run(1, "Completed", **known), _run(2, "Failed")])["newest"]
+    assert written == {**known, "completionTime": DAY.format(1)}
+    assert _job_status([], status={"newest": written})["newest"] == written
+    assert _job_status([])["newest"] is None
+
+
 def test_a_success_outlives_its_object() -> None:
     assert _job_status([], current={"lastSuccessTime": "before"})["lastSuccessTime"] == "before"
 
@@ -231,6 +354,15 @@ def test_ready_is_about_being_in_place(problem: Trouble | None, conditions: Json
             "2026-05-05T01:00:00Z",
         ),
         ({"schedule": "0 0 * * 7"}, "0 0 * * 7", None),
+        ({"type": "Incremental", "schedule": "@daily"}, "@daily", "2026-05-06T00:00:00Z"),
+        (
+            {
+                "type": "Incremental",
+                "schedules": [{"name": "d", "schedule": "0 1 * * *"}, {"name": "w", "schedule": "0 3 * * SUN", "type": "Full"}],
+            },
+            "d: 0 1 * * *, w: 0 3 * * SUN (Full)",
+            "2026-05-05T01:00:00Z",
+        ),
     ],
 )
 def test_schedule_and_next_run(spec: Json, readable: str, upcoming: str | None) -> None:

@@ -234,7 +234,7 @@ def test_a_cronjob() -> None:
         schedule="@daily", timeZone="Europe/Berlin", suspend=True, concurrencyPolicy="Replace", startingDeadlineSeconds=60, timeout="2h"
     )
     plan = _plan()
-    made = cronjobs.cron_job(job, Slot(None, "@daily", "Europe/Berlin"), plan, Identity(999, 998, (2000,)))
+    made = cronjobs.cron_job(job, Slot(None, "@daily", "Europe/Berlin", "Full"), plan, Identity(999, 998, (2000,)))
     annotations = made["metadata"].pop("annotations")
     assert made == {
         "apiVersion": "batch/v1",
@@ -260,12 +260,12 @@ def test_a_cronjob() -> None:
 
 
 def test_without_a_zone_a_schedule_is_utc() -> None:
-    assert cronjobs.cron_job(backup_job(), Slot("n", "0 1 * * *", None), _plan(), None)["spec"]["timeZone"] == "Etc/UTC"
+    assert cronjobs.cron_job(backup_job(), Slot("n", "0 1 * * *", None, "Full"), _plan(), None)["spec"]["timeZone"] == "Etc/UTC"
 
 
 def test_a_bad_schedule_is_never_built() -> None:
     with pytest.raises(InvalidSpec):
-        cronjobs.cron_job(backup_job(), Slot(None, "0 0 * * 7", None), _plan(), None)
+        cronjobs.cron_job(backup_job(), Slot(None, "0 0 * * 7", None, "Full"), _plan(), None)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"uid": "x", "gid": 1, "groups": []}', '{"uid": 1}'])
@@ -274,26 +274,30 @@ def test_notes_that_cannot_be_read_are_no_notes(text: str) -> None:
 
 
 def test_in_place_sees_what_others_changed_and_what_we_no_longer_want() -> None:
-    wanted = cronjobs.cron_job(backup_job(), Slot(None, "@daily", None), _plan(), None)
+    wanted = cronjobs.cron_job(backup_job(), Slot(None, "@daily", None, "Full"), _plan(), None)
     actual = {**wanted, "metadata": {**wanted["metadata"], "uid": "x"}, "spec": {**wanted["spec"], "added": "by the server"}}
     assert cronjobs.in_place(wanted, actual)
     assert not cronjobs.in_place(wanted, None)
     assert not cronjobs.in_place(wanted, {**actual, "spec": {**actual["spec"], "suspend": True}})
-    without = cronjobs.cron_job(backup_job(), Slot(None, "@daily", None), _plan(worker={"nodeSelector": {"a": "b"}}), None)
+    without = cronjobs.cron_job(backup_job(), Slot(None, "@daily", None, "Full"), _plan(worker={"nodeSelector": {"a": "b"}}), None)
     assert not cronjobs.in_place(wanted, {**actual, "metadata": {**actual["metadata"], "annotations": without["metadata"]["annotations"]}})
 
 
 def test_slots() -> None:
     assert cronjobs.slots(backup_job()) == ()
-    assert cronjobs.slots(backup_job(schedule="@daily", timeZone="Etc/UTC")) == (Slot(None, "@daily", "Etc/UTC"),)
-    assert cronjobs.slots(backup_job(schedules=[{"name": "n", "schedule": "@weekly"}])) == (Slot("n", "@weekly", None),)
+    assert cronjobs.slots(backup_job(schedule="@daily", timeZone="Etc/UTC")) == (Slot(None, "@daily", "Etc/UTC", "Full"),)
+    own = [{"name": "n", "schedule": "@weekly"}, {"name": "w", "schedule": "@monthly", "type": "Full"}]
+    assert cronjobs.slots(backup_job(type="Incremental", schedules=own)) == (
+        Slot("n", "@weekly", None, "Incremental"),
+        Slot("w", "@monthly", None, "Full"),
+    )
 
 
 def test_orders_say_what_the_resources_say() -> None:
     store = storage()
     trusted = orders.trust(store)
     assert trusted is not None
-    order = orders.backup(backup_job(chain="c", compression={"level": 7}, allowEmpty=True, timeout="90s"), store, trusted, "night")
+    order = orders.backup(backup_job(chain="c", compression={"level": 7}, allowEmpty=True, timeout="90s"), store, trusted, schedule="night")
     assert (order.chain, order.level, order.allow_empty, order.timeout_seconds, order.schedule, order.path) == (
         "c",
         7,
@@ -302,9 +306,63 @@ def test_orders_say_what_the_resources_say() -> None:
         "night",
         "db",
     )
+    assert (order.type, order.floor, order.max_chain_length, order.include, order.exclude, order.one_file_system) == (
+        "Full",
+        None,
+        30,
+        (),
+        (),
+        False,
+    )
     assert order.repository.encryption.passphrase is None
     assert orders.location(store) == "s3://backups/a/b"
     assert orders.location(storage(volume={"claimName": "c", "path": "x"}, encryption={"algorithm": "None"})) == "pvc://c/x"
+
+
+FLOOR = spec.Floor(seq=4, manifest_sha256="e" * 64)
+
+
+@pytest.mark.parametrize(("asked", "type_"), [(None, "Incremental"), ("Full", "Full"), ("Differential", "Differential")])
+def test_a_run_takes_the_type_it_was_asked_for_else_its_jobs(asked: spec.BackupType | None, type_: str) -> None:
+    store = storage()
+    trusted = orders.trust(store)
+    assert trusted is not None
+    source = {"volume": {"claimName": "data", "include": ["/a/"], "exclude": ["*.tmp", "!b"], "oneFileSystem": True}}
+    order = orders.backup(backup_job(type="Incremental", maxChainLength=7, source=source), store, trusted, type_=asked, floor=FLOOR)
+    assert (order.type, order.max_chain_length, order.floor) == (type_, 7, FLOOR)
+    assert (order.include, order.exclude, order.one_file_system) == (("/a/",), ("*.tmp", "!b"), True)
+
+
+def test_a_restore_order_says_what_the_restore_job_says() -> None:
+    wanted = {"type": "Selective", "include": ["/a/"], "exclude": ["b"], "onConflict": "KeepNewer", "mode": "Plan", "verify": False}
+    restore = restore_job({"resolved": {"archive": "0" * 16, "chain": "c"}}, worker={"identity": "Root"}, **wanted)
+    assert restore.status.resolved is not None
+    order = orders.restore(restore, storage(), restore.status.resolved, FLOOR)
+    assert (order.type, order.include, order.exclude) == ("Selective", ("/a/",), ("b",))
+    assert (order.on_conflict, order.mode, order.verify, order.devices, order.floor) == ("KeepNewer", "Plan", False, True, FLOOR)
+    usual = restore_job({"resolved": {"archive": "0" * 16}})
+    assert usual.status.resolved is not None
+    order = orders.restore(usual, storage(), usual.status.resolved)
+    assert (order.type, order.include, order.exclude) == ("Full", (), ())
+    assert (order.on_conflict, order.mode, order.verify, order.devices, order.floor) == ("Overwrite", "Restore", True, False, None)
+
+
+def test_a_plan_cannot_write_to_its_target() -> None:
+    restore = restore_job({"resolved": {"archive": "0" * 16}}, mode="Plan")
+    assert restore.status.resolved is not None
+    plan = Plan(orders.restore(restore, storage(), restore.status.resolved), "RestoreJob", "back", IMAGE, Identity())
+    pod = templates.pod_template(plan)["spec"]
+    assert {"name": "target", "persistentVolumeClaim": {"claimName": "data", "readOnly": True}} in pod["volumes"]
+    assert {"name": "target", "mountPath": "/target", "readOnly": True} in pod["containers"][0]["volumeMounts"]
+
+
+@pytest.mark.parametrize("algorithm", ["Age", "AES256"])
+def test_an_order_names_the_cipher_and_a_backup_no_passphrase(algorithm: str) -> None:
+    store = storage(encryption={"algorithm": algorithm, "secretRef": {"name": "keys", "key": "passphrase"}})
+    trusted = orders.trust(store)
+    assert trusted is not None
+    sealed = orders.backup(backup_job(), store, trusted).repository.encryption
+    assert (sealed.algorithm, sealed.passphrase) == (algorithm, None)
 
 
 def test_a_probe_creates_a_repository_only_where_none_is_pinned() -> None:

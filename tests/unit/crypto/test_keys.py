@@ -47,14 +47,24 @@ def test_bad_identities_are_refused_without_being_quoted(text: str) -> None:
     assert "QQQQ" not in str(caught.value)
 
 
-def test_two_identities_in_one_text_are_refused() -> None:
-    text = f"{Identity.generated().text}\n{Identity.generated().text}\n"
-    with pytest.raises(InvalidSpec, match="2 of them"):
-        Identity.parsed(text)
+def test_of_several_identities_in_one_text_the_first_is_the_identity_and_each_opens_what_was_sealed_to_it() -> None:
+    made = [Identity.generated() for _ in range(3)]
+    identity = Identity.parsed("".join(f"# one\n{one.text}\n" for one in made))
+    assert identity.alone == made[0]
+    assert identity.recipients == tuple(one.recipient for one in made)
+    assert identity.root.public == made[0].root.public
+    for one in made:
+        assert opened(sealed_to([Identity.generated().recipient, one.recipient], b"x"), identity) == b"x"
+    with pytest.raises(WrongKey, match="sealed to other recipients"):
+        opened(sealed_to([Identity.generated().recipient], b"x"), identity)
+    with pytest.raises(InvalidSpec, match="65 of them"):
+        Identity.parsed(f"{made[0].text}\n" * 65)
+    with pytest.raises(InvalidSpec, match="cannot be read"):
+        Identity.parsed(f"{made[0].text}\nAGE-SECRET-KEY-1QQQQ\n")
 
 
 def test_secrets_do_not_show_in_representations() -> None:
-    identity, writer = Identity.generated(), WriterKey(os.urandom(32))
+    identity, writer = Identity.parsed(f"{Identity.generated().text}\n" * 2), WriterKey(os.urandom(32))
     shown = repr((identity, identity.root, writer, writer.signing, Passphrase(SECRET)))
     for secret in (identity.text, repr(identity.secret), repr(writer.secret), SECRET.decode()):
         assert secret not in shown

@@ -111,7 +111,7 @@ def test_more_ways_than_are_looked_at_are_not_made() -> None:
     for number in range(keyfiles.MOST[SCRYPT] - 1):
         place.add(Passphrase(b"%d" % number))
     assert all(place.opens(Passphrase(b"%d" % number)) for number in range(keyfiles.MOST[SCRYPT] - 1))
-    with pytest.raises(InvalidSpec, match="8 key files"):
+    with pytest.raises(InvalidSpec, match="32 key files"):
         place.add(NEW)
     place.add([FRIEND.recipient])
 
@@ -127,6 +127,19 @@ def test_a_serial_that_a_listing_hides_is_not_overwritten() -> None:
     assert place.add(NEW, blind).serial == 2
     assert place.add([FRIEND.recipient], blind).serial == 1
     assert all(place.opens(key) for key in (OLD, NEW, FRIEND))
+
+
+def test_no_name_is_taken_that_would_not_be_found_again() -> None:
+    """As after a thief took the highest ones: a passphrase must not go into a file that nobody looks at, and the old one away."""
+    place = Place()
+    place.store.create(layout.key_file(place.record.recipient_digest, layout.LAST, SCRYPT), b"rubbish")
+    place.store.create(layout.writer(place.world.writer.id, layout.LAST), b"rubbish")
+    for change in (place.rotate, lambda: place.add(NEW)):
+        with pytest.raises(StorageUnavailable, match="hold the last one"):
+            change()
+    assert place.opens(OLD)
+    with pytest.raises(StorageUnavailable, match="hold the last one"):
+        writers.renew(place.store, place.record, place.world.namespace, b"", place.world.writer.id)
 
 
 def test_rubbish_around_a_later_key_file_does_not_keep_us_out() -> None:
@@ -323,7 +336,11 @@ def test_foreign_names_among_the_writers_are_passed_over(key: str) -> None:
 
 def test_names_of_writers_parse_back() -> None:
     id_ = "0123456789abcdef"
-    for edition in (1, 2, 10, 999_999):
+    for serial in (1, layout.LAST):
+        assert layout.key_file_parts(layout.key_file(id_, serial, SCRYPT)) == (id_, serial, SCRYPT)
+    assert layout.key_file_parts(layout.key_file(id_, layout.LAST + 1, SCRYPT)) is None
+    assert layout.writer_parts(layout.writer(id_, layout.LAST + 1)) is None
+    for edition in (1, 2, 10, layout.LAST):
         assert layout.writer_parts(layout.writer(id_, edition)) == (id_, edition)
     assert layout.applicant_id(layout.applicant(id_)) == id_
     assert layout.writer_parts(layout.applicant(id_)) is None

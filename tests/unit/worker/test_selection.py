@@ -157,5 +157,11 @@ def test_no_patterns_select_everything_and_load_nothing() -> None:
     )
 
 
+def test_a_path_of_any_depth_is_selected_from() -> None:
+    deep = b"/".join([b"a"] * 2000)
+    assert not Selection(exclude=("/a/a/a",)).selects(deep, is_folder=False)
+    assert Selection(exclude=("/a/b/a",)).selects(deep, is_folder=False)
+
+
 def test_patterns_in_a_message() -> None:
     assert described(("a", "b/"), ("*.log",)) == "include 'a', 'b/' and exclude '*.log'"

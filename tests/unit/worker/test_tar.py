@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import tarfile
 
 import pytest
 
 from iot_backup.worker import tar
-from iot_backup.worker.index import FIFO, FILE, FOLDER, HARD_LINK, ROOT, SYMLINK, Row
+from iot_backup.worker.index import BLOCK_DEVICE, CHARACTER_DEVICE, FIFO, FILE, FOLDER, HARD_LINK, HOLE, ROOT, SYMLINK, Part, Row
+from tests.pipeline.roundtrip import ACL
 
 BASE = Row(b"folder/name", FILE, 5, 1_700_000_000_999_999_999, 1, 1, 0o640, 1000, 2000, 0, 0)
 
@@ -37,6 +39,69 @@ def test_the_encoding_of_version_1_never_changes() -> None:
     assert digest == "99444cdc4f75fd8e9e8e8c1206f9f63a003cb96cfeba223fbd5608923476b112", (
         "this is a new format: raise index.VERSION, and keep reading the old one"
     )
+
+
+XATTRS = ((b"system.posix_acl_access", ACL), (b"user.a", b"\0=\n\xff"), (b"user.b=%", b""))
+SPARSE = (Part(HOLE, 0, 1 << 20), Part(0, 5, 4096), Part(HOLE, 0, 10), Part(0, 7, 3))
+RARE = [
+    BASE._replace(xattrs=XATTRS),
+    BASE._replace(path=b"d", kind=FOLDER, size=0, xattrs=XATTRS[1:]),
+    BASE._replace(path=b"l", kind=SYMLINK, size=0, link=b"x", xattrs=XATTRS[1:]),
+    BASE._replace(path=b"sda", kind=BLOCK_DEVICE, size=0, device=(8, 1)),
+    BASE._replace(path=b"tty", kind=CHARACTER_DEVICE, size=0, device=(4095, 1048575)),
+    BASE._replace(size=(1 << 20) + 4109, parts=SPARSE),
+    BASE._replace(path=b"\xff/" + b"n" * 200, size=(1 << 20) + 4109, parts=SPARSE, xattrs=XATTRS, uid=2**32 - 2),
+    BASE._replace(path=b"all a hole", size=16 << 30, parts=(Part(HOLE, 0, 16 << 30),)),
+]
+
+
+def test_the_encoding_of_what_is_rare_never_changes_either() -> None:
+    digest = hashlib.sha256(b"".join(tar.header(row) for row in RARE)).hexdigest()
+    assert digest == "1e10c9106d89269275ba8dd0f49ac181fb5c0646c27ff5ea3b6f67d64009992a", (
+        "this is a new format: raise index.VERSION, and keep reading the old one"
+    )
+
+
+def test_a_header_does_not_know_where_the_parts_of_its_file_are() -> None:
+    row = RARE[5]
+    moved = tuple(Part(min(part.archive, 0), 0, part.length) for part in SPARSE)
+    assert tar.header(row) == tar.header(row._replace(parts=moved))
+
+
+@pytest.mark.parametrize(("row", "kind"), [(RARE[3], "isblk"), (RARE[4], "ischr")])
+def test_devices_have_their_numbers(row: Row, kind: str) -> None:
+    header = tar.header(row)
+    member = read(header)
+    assert len(header) == tar.BLOCK
+    assert getattr(member, kind)()
+    assert (member.devmajor, member.devminor, member.mode, member.uid) == (*row.device, row.mode, row.uid)
+
+
+def test_extended_attributes_are_records_under_the_names_of_star() -> None:
+    header = tar.header(RARE[0])
+    size = int(header[124:135], 8)
+    assert header[512 : 512 + size] == (
+        b"91 SCHILY.acl.access=user::rw-\nuser:1234:r--\ngroup::---\ngroup:77:rwx\nmask::r-x\nother::r--\n\n"
+        + b"%d SCHILY.xattr.system.posix_acl_access=%b\n" % (len(ACL) + 41, ACL)
+        + b"28 SCHILY.xattr.user.a=\0=\n\xff\n"
+        + b"30 SCHILY.xattr.user.b%3D%25=\n"
+    )
+    assert read(header, 5).name == "folder/name"
+
+
+@pytest.mark.parametrize("row", RARE[5:7], ids=["plain", "odd"])
+def test_another_reader_fills_the_holes(row: Row) -> None:
+    data = os.urandom(4099)
+    stored = tar.header(row) + data + bytes(tar.padding(tar.stored_size(row))) + tar.END
+    assert tar.stored_size(row) == len(data)
+    with tarfile.open(fileobj=io.BytesIO(stored), encoding="utf-8", errors="surrogateescape") as archive:
+        member = archive.next()
+        assert member is not None
+        assert (member.name.encode("utf-8", "surrogateescape"), member.size, member.uid) == (row.path, row.size, row.uid)
+        file = archive.extractfile(member)
+        assert file is not None
+        assert file.read() == bytes(1 << 20) + data[:4096] + bytes(10) + data[4096:]
+        assert archive.next() is None
 
 
 @pytest.mark.parametrize(

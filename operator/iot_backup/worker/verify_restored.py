@@ -1,0 +1,154 @@
+"""Level 4 of a verification: a backup restored into a scratch folder, and what is there then compared with its index."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from iot_backup.core.manifest import Manifest
+from iot_backup.errors import CorruptData, WrongKey
+from iot_backup.repository.catalogue import Entry
+from iot_backup.repository.opening import Repository
+from iot_backup.worker.extract import Rules
+from iot_backup.worker.flow import Flow, Stop
+from iot_backup.worker.index import BLOCK_DEVICE, CHARACTER_DEVICE, DEVICES, FIFO, FILE, FOLDER, HARD_LINK, ROOT, SUPERSEDED, SYMLINK, Row
+from iot_backup.worker.room import check_room
+from iot_backup.worker.selection import EVERYTHING
+from iot_backup.worker.survey import surveyed
+from iot_backup.worker.unpacking import Unpacked, unpack
+from iot_backup.worker.verify_content import Checked, index_rows, sources
+from iot_backup.worker.walk import LISTED
+from iot_backup.worker.xattrs import is_kept
+
+_NAMED = 8
+"""Differences that are told; of others only that there are more."""
+_BLOCK = 1 << 20
+_TYPES = {
+    FILE: stat.S_IFREG,
+    HARD_LINK: stat.S_IFREG,
+    FOLDER: stat.S_IFDIR,
+    SYMLINK: stat.S_IFLNK,
+    FIFO: stat.S_IFIFO,
+    CHARACTER_DEVICE: stat.S_IFCHR,
+    BLOCK_DEVICE: stat.S_IFBLK,
+}
+
+
+def check(repository: Repository, entries: Sequence[Entry], manifest: Manifest, scratch: Path, stop: Stop) -> Checked:
+    """Restore below `scratch`, compare, and remove it again.
+
+    What is wrong with the backup is told; TargetFull, AccessDenied and SourceUnavailable for the scratch folder, Cancelled and what
+    the store raises are raised.
+    """
+    checked = Checked()
+    folder = Path(tempfile.mkdtemp(prefix=f"verify-{manifest.id}-", dir=scratch))
+    try:
+        unpacked = _restored(repository, entries, manifest, folder, stop)
+        comparison = _Comparison(os.fsencode(folder), unpacked, Flow(stop), checked)
+        comparison.run(row for row in index_rows(repository, manifest) if row.state != SUPERSEDED)
+    except (CorruptData, WrongKey) as error:
+        checked.problems.append(error)
+    finally:
+        shutil.rmtree(folder)
+    return checked
+
+
+def _restored(repository: Repository, entries: Sequence[Entry], manifest: Manifest, folder: Path, stop: Stop) -> Unpacked:
+    root = os.open(folder, LISTED)
+    try:
+        survey = surveyed(index_rows(repository, manifest), EVERYTHING)
+        check_room(root, survey.size, survey.paths)
+        found = sources(repository, entries, manifest)
+        return unpack(index_rows(repository, manifest), found, root, Rules(devices=os.geteuid() == 0), stop)
+    finally:
+        os.close(root)
+
+
+class _Comparison:
+    """Each row against the path that was made of it. What this user was refused (owners, modes, attributes) is not compared."""
+
+    def __init__(self, top: bytes, unpacked: Unpacked, flow: Flow, checked: Checked) -> None:
+        self._top, self._flow, self._checked = top, flow, checked
+        refused = unpacked.refused
+        self._owners = not refused.owners_refused
+        self._modes = not (refused.modes_refused or refused.owners_refused or refused.xattrs_refused)
+        self._xattrs = not refused.xattrs_refused
+        self._devices = not unpacked.written.devices_left_out
+
+    def run(self, rows: Iterator[Row]) -> None:
+        paths = 0
+        for row in rows:
+            self._flow.check()
+            if row.kind in DEVICES and not self._devices:
+                continue
+            paths += 1
+            differences = [*self._differences(row)]
+            if differences:
+                self._tell(f"{row.path!r} came back with another {', '.join(differences)}")
+            elif row.kind == FILE:
+                self._checked.files += 1
+                self._checked.bytes += row.size
+        found = 1 + sum(len(folders) + len(files) for _, folders, files in os.walk(self._top))
+        if found != paths:
+            self._tell(f"the restored tree has {found} paths, and the index {paths}")
+
+    def _tell(self, what: str) -> None:
+        self._checked.damaged += 1
+        if self._checked.damaged <= _NAMED:
+            self._checked.problems.append(CorruptData(f"after a restore {what}"))
+
+    def _differences(self, row: Row) -> Iterator[str]:
+        place = self._place(row.path)
+        try:
+            found = os.lstat(place)
+        except FileNotFoundError:
+            yield "fate: it is not there"
+            return
+        if stat.S_IFMT(found.st_mode) != _TYPES[row.kind]:
+            yield "kind"
+            return
+        if row.kind == HARD_LINK:
+            if not os.path.samestat(found, os.lstat(self._place(row.link))):
+                yield "file behind it"
+            return
+        if row.kind == FILE and (found.st_size != row.size or _sha256(place) != row.sha256):
+            yield "content"
+        if row.kind == SYMLINK and os.readlink(place) != row.link:
+            yield "target"
+        if row.kind in DEVICES and (os.major(found.st_rdev), os.minor(found.st_rdev)) != row.device:
+            yield "device number"
+        yield from self._attributes(row, place, found)
+
+    def _attributes(self, row: Row, place: bytes, found: os.stat_result) -> Iterator[str]:
+        if self._owners and (found.st_uid, found.st_gid) != (row.uid, row.gid):
+            yield "owner"
+        if self._modes and row.kind != SYMLINK and stat.S_IMODE(found.st_mode) != row.mode:
+            yield "mode"
+        if self._modes and found.st_mtime_ns != row.mtime_ns:
+            yield "time"
+        if self._xattrs and _xattrs(place) != row.xattrs:
+            yield "set of extended attributes"
+
+    def _place(self, path: bytes) -> bytes:
+        return self._top if path == ROOT else os.path.join(self._top, path)
+
+
+def _sha256(place: bytes) -> str:
+    digest = hashlib.sha256()
+    with open(place, "rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _xattrs(place: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    try:
+        names = sorted(name for name in map(os.fsencode, os.listxattr(place, follow_symlinks=False)) if is_kept(name))
+    except OSError:
+        return ()
+    return tuple((name, os.getxattr(place, name, follow_symlinks=False)) for name in names)

@@ -1,0 +1,50 @@
+"""Runs one command as a whole process tree and says what it cost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class Failed(Exception):
+    """A command ended with an error: its last words."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one run."""
+
+    wall: float
+    """Seconds."""
+    cpu: float
+    """Seconds, user and system, of all its processes."""
+    peak: int
+    """MB of the largest of its processes."""
+
+
+def run(command: str, environment: dict[str, str], log: Path) -> Cost:
+    """A shell command with `pipefail`. Raises Failed."""
+    begun = time.perf_counter()
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            ["bash", "-o", "pipefail", "-c", command],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment},
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    wall = time.perf_counter() - begun
+    if process.returncode:
+        raise Failed(f"exit {process.returncode}: {log.read_text(errors='replace').strip()[-300:]}")
+    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1000)
+
+
+def stored(folder: Path) -> int:
+    """MB on disk below a folder."""
+    total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return round(total / 1e6)

@@ -1,0 +1,355 @@
+"""A stranger restores with one file, extras/restore.py, and shares no code with us: what it reads is what docs/format.md says."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.conftest import folder_place
+from tests.pipeline.handmade import chained, manifest_of, with_another_index
+from tests.pipeline.roundtrip import facts, odd_tree
+from tests.pipeline.sites import ROOT, Folder, Site, open_to_all
+
+READER = Path(__file__).resolve().parents[2] / "extras" / "restore.py"
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it becomes another user")
+
+
+def run(*arguments: object, stdin: bytes = b"", user: int | None = None, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """The program as a stranger runs it: alone, in an interpreter that knows nothing of the project."""
+    return subprocess.run(
+        [sys.executable, "-P", "-W", "error", str(READER), *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        check=False,
+        user=user,
+        cwd="/",
+        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **environment},
+    )
+
+
+# The interpreter may lie where only root reads, so everything is imported before the rights are given up.
+AS_SOMEBODY = """
+import cryptography.hazmat.backends.openssl.backend, encodings.utf_8, locale, os, runpy, shutil, sys
+program = runpy.run_path(sys.argv[1])
+os.setgroups([]); os.setgid(65533); os.setuid(65533)
+del sys.argv[0]
+sys.exit(program["main"]())
+"""
+
+
+def said(*arguments: object, **how: object) -> str:
+    done = run(*arguments, **how)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+def refused(*arguments: object, **how: object) -> str:
+    """What it said when it refused, in words."""
+    done = run(*arguments, **how)
+    assert done.returncode == 1, done
+    assert b"Traceback" not in done.stderr
+    return (done.stdout + done.stderr).decode()
+
+
+def copy_of(site: Site) -> Path:
+    """The repository's folder, as a stranger finds it."""
+    assert isinstance(site.place, Folder)
+    return site.place.mount / ROOT
+
+
+def identity_of(site: Site, folder: Path) -> Path:
+    """The repository's identity, opened as a person would."""
+    (folder / "person").write_text(site.person.text + "\n")
+    (key_file,) = (copy_of(site) / "keys").glob("*.recipients")
+    (folder / "identity").write_text(said("identity", "-i", folder / "person", key_file))
+    return folder / "identity"
+
+
+@pytest.fixture
+def identity(volume_site: Site, tmp_path: Path) -> Path:
+    return identity_of(volume_site, tmp_path)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    odd_tree(tmp_path / "source")
+    return tmp_path / "source"
+
+
+def new_site(base: Path, algorithm: str) -> Site:
+    """A repository of its own, of that cipher."""
+    open_to_all(base)
+    site = Site(folder_place(base), base, algorithm=algorithm, passphrase=None)
+    if algorithm != "None":
+        site.recipients = (site.person.recipient,)
+    site.pin(site.probe())
+    return site
+
+
+@pytest.mark.parametrize("compression", ["Zstd", "None"])
+@pytest.mark.parametrize("algorithm", ["Age", "AES256", "None"])
+def test_an_odd_tree_comes_back(tmp_path: Path, source: Path, algorithm: str, compression: str) -> None:
+    site, target = new_site(tmp_path, algorithm), tmp_path / "target"
+    done = site.backup(source, compression=compression)
+    key = [] if algorithm == "None" else ["-i", identity_of(site, tmp_path)]
+    assert done.archive in said("list", copy_of(site), *key)
+    assert f"good: {done.backup.files - 1} files, {done.backup.source_bytes} bytes" in said("verify", copy_of(site), *key)
+    said("restore", copy_of(site), done.archive, target, *key)
+    assert facts(target) == facts(source)
+
+
+def test_the_passphrase_opens_a_key_file_from_the_terminal_the_environment_and_a_pipe(volume_site: Site, identity: Path) -> None:
+    (key_file,) = (copy_of(volume_site) / "keys").glob("*.scrypt")
+    assert volume_site.passphrase is not None
+    assert said("identity", key_file, stdin=volume_site.passphrase + b"\n") == identity.read_text()
+    assert said("identity", key_file, BACKUP_PASSPHRASE=volume_site.passphrase.decode()) == identity.read_text()
+    assert "this key does not open" in refused("identity", key_file, stdin=b"another one\n")
+
+
+def test_the_identity_is_the_one_that_age_takes_out(volume_site: Site, identity: Path, tmp_path: Path) -> None:
+    (key_file,) = (copy_of(volume_site) / "keys").glob("*.recipients")
+    by_age = subprocess.run(["age", "-d", "-i", tmp_path / "person", key_file], capture_output=True, check=True).stdout
+    assert identity.read_bytes() == by_age
+
+
+@pytest.mark.parametrize("algorithm", ["Age", "AES256"])
+def test_an_archive_decrypts_into_stock_tools(tmp_path: Path, source: Path, algorithm: str) -> None:
+    site, target = new_site(tmp_path, algorithm), tmp_path / "target"
+    site.backup(source)
+    (archive,) = (copy_of(site) / "chains/daily").glob("*.tar.zst.*")
+    target.mkdir()
+    command = f"{sys.executable} {READER} decrypt -i {identity_of(site, tmp_path)} {archive} | zstd -dq | tar xp --numeric-owner"
+    subprocess.run(["bash", "-eo", "pipefail", "-c", command], cwd=target, check=True)
+    names = {name.replace(b".kbackup", b".kbackup~", 1) if name.startswith(b".kbackup") else name for name in facts(source)}
+    assert facts(target).keys() == names
+
+
+def test_a_part_of_the_tree(volume_site: Site, identity: Path, source: Path, tmp_path: Path) -> None:
+    """A folder brings what is in it and the folders above; a hard link's other name brings the content."""
+    archive, target = volume_site.backup(source).archive, tmp_path / "target"
+    said("restore", copy_of(volume_site), archive, target, "-i", identity, "--include", "deep/n*", "--include", "empty folder/*")
+    whole, found = facts(source), facts(target)
+    long = b"n" * 200
+    folders = [b".", b"deep", b"deep/" + long, b"deep/" + long + b"/" + long, b"deep/" + b"/".join([long] * 3), b"empty folder"]
+    files = [b"deep/" + b"/".join([long] * 3) + b"/file", b"empty folder/so not empty"]
+    assert {name: found[name] for name in [*folders, *files]} == {name: whole[name] for name in [*folders, *files]}
+    assert found.pop(b"empty folder/same") == whole[b"empty folder/same"][:-1]
+    assert found.keys() == {*folders, *files}
+    assert "nothing matches" in refused("restore", copy_of(volume_site), archive, tmp_path / "none", "-i", identity, "--include", "x")
+
+
+@root_only
+def test_who_is_not_root_gets_the_content_and_is_told_what_is_not_set(
+    volume_site: Site, identity: Path, source: Path, tmp_path: Path
+) -> None:
+    archive, target = volume_site.backup(source).archive, tmp_path / "target"
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-r", "--no-preserve=mode,ownership", copy_of(volume_site), copy], check=True)
+    identity.chmod(0o644)
+    target.mkdir()
+    os.chown(target, 65533, 65533)
+    words = ["restore", copy, archive, target, "-i", identity]
+    done = subprocess.run([sys.executable, "-P", "-c", AS_SOMEBODY, READER, *words], capture_output=True, check=False, cwd="/")
+    assert done.returncode == 0, done.stderr
+    assert b"owners of" in done.stderr
+    whole, found = facts(source), facts(target)
+    assert {name: (fact[0], fact[4], fact[5]) for name, fact in found.items()} == {
+        name: (fact[0], fact[4], fact[5]) for name, fact in whole.items()
+    }
+    assert found[b"setuid"][1] == 0o755, "a program must not run as its wrong owner"
+
+
+def flip(data: bytes) -> bytes:
+    return data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :]
+
+
+def cut(data: bytes) -> bytes:
+    return data[:-1]
+
+
+@pytest.mark.parametrize("change", [flip, cut])
+@pytest.mark.parametrize("suffix", ["age", "index", "manifest.json"])
+def test_what_was_changed_is_refused_before_a_byte_is_written(
+    volume_site: Site, identity: Path, plant: Path, tmp_path: Path, change: Callable[[bytes], bytes], suffix: str
+) -> None:
+    archive = volume_site.backup(plant).archive
+    (path,) = (copy_of(volume_site) / "chains/daily").glob(f"*.{suffix}")
+    path.write_bytes(change(path.read_bytes()))
+    assert path.name in refused("verify", copy_of(volume_site), "-i", identity)
+    assert path.name in refused("restore", copy_of(volume_site), archive, tmp_path / "target", "-i", identity)
+    assert not (tmp_path / "target").exists()
+
+
+def test_a_manifest_that_was_moved_or_forged_does_not_count(volume_site: Site, identity: Path, plant: Path) -> None:
+    first, second = volume_site.backup(plant).archive, volume_site.backup(plant).archive
+    chain = copy_of(volume_site) / "chains/daily"
+    (one,), (other,) = chain.glob(f"*-{first}.manifest.json"), chain.glob(f"*-{second}.manifest.json")
+    written = other.read_bytes()
+    for forged, words in (
+        (one.read_bytes(), "was moved or copied"),
+        (written.replace(b'"seq": 2', b'"seq": 9'), "no valid signature"),
+        (written.replace(b'"partial": false', b'"partial": trve '), "malformed"),
+        (written.replace(b"plant-7", b"plant-8"), "was copied here"),
+    ):
+        assert forged != written
+        other.write_bytes(forged)
+        assert words in said("list", copy_of(volume_site), "-i", identity)
+        assert "BAD" in refused("verify", copy_of(volume_site), "-i", identity)
+    other.write_bytes(written)
+    assert "DOES NOT COUNT" not in said("list", copy_of(volume_site), "-i", identity)
+
+
+def test_a_writer_whom_the_root_did_not_admit_does_not_count(volume_site: Site, identity: Path, plant: Path) -> None:
+    """Also where another repository's root did."""
+    archive = volume_site.backup(plant).archive
+    root = copy_of(volume_site)
+    repo = (root / "repo.json").read_bytes()
+    name = repo.partition(b'"root": "')[2][:64]
+    (root / "repo.json").write_bytes(repo.replace(name, b"ab" * 32))
+    assert "this identity is not the one of repo.json" in refused("verify", root, "-i", identity)
+    assert "not signed by the root" in said("list", root)
+    assert archive in said("list", root)
+
+
+def test_another_key_is_refused(volume_site: Site, plant: Path, tmp_path: Path) -> None:
+    archive = volume_site.backup(plant).archive
+    (tmp_path / "person").write_text(volume_site.person.text)
+    root = copy_of(volume_site)
+    for command in (["list", root], ["verify", root], ["restore", root, archive, tmp_path / "target"]):
+        assert "this identity is not the one of repo.json" in refused(*command, "-i", tmp_path / "person")
+    (stored,) = (root / "chains/daily").glob("*.age")
+    assert "this key does not open" in refused("decrypt", stored, "-i", tmp_path / "person")
+    assert "its identity is needed" in refused("restore", root, archive, tmp_path / "target")
+    assert "is another one" in refused("list", root, "--fingerprint", "0" * 64)
+
+
+EVIL = [
+    (b'"path":"inner/file"', b'"path":"../outside"', "leads out of its folder"),
+    (b'"path":"inner/file"', b'"path":"/outside"', "leads out of its folder"),
+    (b'"path":"inner/file"', b'"path":"inner/../../outside"', "leads out of its folder"),
+    (b'"path":"inner/file"', b'"path":""', "leads out of its folder"),
+    (b'"path":"inner/file"', b'"path":"link/outside"', "File exists"),
+    (b'"kind":"f"', b'"kind":"x"', "no restore can follow"),
+    (b'"members":4', b'"members":5', "as many lines as it says"),
+    (b'{"end"', b'{"no end"', "cut off"),
+    (b'"version":1', b'"version":2', "no index of version 1"),
+    (b'"archive":0', b'"archive":7', "malformed"),
+    (b'"sha256":"', b'"sha256":"0', "is not what the index says"),
+]
+
+
+@pytest.mark.parametrize(("what", "instead", "words"), EVIL)
+def test_an_index_of_an_evil_writer_leads_nowhere(
+    volume_site: Site, identity: Path, tmp_path: Path, what: bytes, instead: bytes, words: str
+) -> None:
+    """Signed by an admitted one: still nothing is written outside of the target, nor through a link in it."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "inner").mkdir(parents=True)
+    (source / "inner" / "file").write_bytes(b"content")
+    (source / "link").symlink_to(tmp_path)
+    archive = volume_site.backup(source).archive
+    with_another_index(volume_site, archive, lambda rows: rows.replace(what, instead))
+    before = {path for path in tmp_path.rglob("*") if target not in path.parents and path != target}
+    assert words in refused("restore", copy_of(volume_site), archive, target, "-i", identity)
+    assert {path for path in tmp_path.rglob("*") if target not in path.parents and path != target} == before
+    assert not list(target.rglob("*.partial"))
+    assert not (target / "inner" / "file").exists()
+
+
+def grown(site: Site, tmp_path: Path) -> tuple[list[str], list[Path]]:
+    """A chain of three with a delta, a new mode, a deletion and a change of kind; and what each of its trees was."""
+    tree, ids, trees = tmp_path / "tree", [], []
+    (tree / "inner").mkdir(parents=True)
+    (tree / "disk.img").write_bytes(os.urandom(5_300_000))
+    (tree / "inner" / "same").write_bytes(b"same" * 1000)
+    (tree / "inner" / "gone").write_bytes(b"gone")
+    (tree / "becomes").write_bytes(b"a file")
+    for step in range(3):
+        if step:
+            with open(tree / "disk.img", "r+b") as file:
+                file.write(b"step %d" % step)
+            (tree / "inner" / f"new {step}").write_bytes(os.urandom(1000 * step))
+            (tree / "inner" / "same").chmod(0o600 + step)
+        if step == 1:
+            (tree / "inner" / "gone").unlink()
+            (tree / "becomes").unlink()
+            (tree / "becomes").mkdir()
+        ids.append(site.backup(tree).archive)
+        trees.append(tmp_path / f"as it was {step}")
+        subprocess.run(["cp", "-a", tree, trees[-1]], check=True)
+    return ids, trees
+
+
+def test_every_backup_of_a_chain_comes_back(volume_site: Site, identity: Path, tmp_path: Path) -> None:
+    ids, trees = grown(volume_site, tmp_path)
+    chained(volume_site, ids, deltas=[b"disk.img"])
+    said("verify", copy_of(volume_site), "-i", identity)
+    for id_, tree in zip(ids, trees, strict=True):
+        said("restore", copy_of(volume_site), id_, tmp_path / id_, "-i", identity)
+        assert facts(tmp_path / id_) == facts(tree)
+    said("restore", copy_of(volume_site), ids[2], tmp_path / "part", "-i", identity, "--include", "disk.img")
+    assert (tmp_path / "part" / "disk.img").read_bytes() == (trees[2] / "disk.img").read_bytes()
+
+
+def test_a_chain_with_a_member_that_is_gone_damaged_or_another_one_is_refused(volume_site: Site, identity: Path, tmp_path: Path) -> None:
+    ids, _ = grown(volume_site, tmp_path)
+    chained(volume_site, ids, deltas=[b"disk.img"])
+    root, place = copy_of(volume_site), volume_site.place
+    words = ["restore", root, ids[2], tmp_path / "target", "-i", identity]
+    first = manifest_of(volume_site, ids[0])
+    for key, change, said_ in (
+        (first.member.manifest, None, "is missing"),
+        (first.archive_key, flip, "is not what its manifest signs"),
+        (first.archive_key, None, "No such file"),
+    ):
+        whole = place.read(key)
+        place.remove(key)
+        if change is not None:
+            place.put(key, change(whole))
+        assert said_ in refused(*words)
+        assert not (tmp_path / "target").exists()
+        place.put(key, whole)
+    with_another_index(volume_site, ids[0], lambda rows: rows)
+    assert "was replaced" in refused(*words)
+
+
+def test_holes_stay_holes(volume_site: Site, identity: Path, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    with open(source / "disk.img", "wb") as file:
+        for at in (0, 10 << 20, 40 << 20):
+            file.seek(at)
+            file.write(os.urandom(70_000))
+        file.truncate(64 << 20)
+    with open(source / "empty.img", "wb") as file:
+        file.truncate(1 << 30)
+    archive = volume_site.backup(source).archive
+    said("restore", copy_of(volume_site), archive, target, "-i", identity)
+    assert facts(target) == facts(source)
+    for name in ("disk.img", "empty.img"):
+        assert (target / name).stat().st_blocks <= (source / name).stat().st_blocks + 16
+
+
+def test_a_target_that_is_not_empty_is_left_as_it_is(volume_site: Site, identity: Path, plant: Path, tmp_path: Path) -> None:
+    archive, target = volume_site.backup(plant).archive, tmp_path / "target"
+    target.mkdir()
+    (target / "firmware.bin").write_bytes(b"mine")
+    assert "is not empty" in refused("restore", copy_of(volume_site), archive, target, "-i", identity)
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == {"firmware.bin": b"mine"}
+
+
+def test_it_stands_alone_and_is_of_a_python_that_old_systems_have() -> None:
+    tree = ast.parse(READER.read_text(), feature_version=(3, 9))
+    imported = {
+        (node.module if isinstance(node, ast.ImportFrom) else name.name).partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in node.names
+    }
+    assert imported - sys.stdlib_module_names == {"cryptography", "zstandard"}
