@@ -80,6 +80,11 @@ def again(chunks: Iterable[bytes], verified: Blocks) -> Iterator[bytes]:
         raise CorruptData("the store gave fewer bytes than when they were verified a moment ago: somebody changes its objects")
 
 
+def twice(store: Store, key: str, expected: StoredObject) -> Pull:
+    """An object that is compared whole with its manifest now, and read again as it is pulled. CorruptData, then and now."""
+    return Pull(again(_stream(store, key), verify(store, key, expected)))
+
+
 class Pull:
     """Chunks as the `read(size)` that `crypto.container.opener` asks for."""
 
