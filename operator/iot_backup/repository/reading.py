@@ -31,12 +31,7 @@ def verify(store: Store, key: str, expected: StoredObject, check: Callable[[], N
 
     `check` is called for each block and may raise to stop.
     """
-    try:
-        size = store.head(key).size
-    except NotFound:
-        raise _missing(key) from None
-    if size != expected.size:
-        raise CorruptData(f"{key} has {size} bytes, and its manifest signs {expected.size}: it was cut off or replaced")
+    _check_size(store, key, expected)
     digests = []
     for block in _blocks(_signed(store, key, expected)):
         check()
@@ -51,6 +46,7 @@ def archive(store: Store, manifest: Manifest, identity: Identity | None) -> Rang
     index's SHA-256 of each file, tells.
     """
     key, expected = manifest.archive_key, manifest.archive
+    _check_size(store, key, expected)
 
     def fetch(start: int, length: int) -> bytes:
         try:
@@ -100,6 +96,15 @@ class Pull:
             self._current = memoryview(chunk)
         piece, self._current = self._current[:size], self._current[size:]
         return bytes(piece)
+
+
+def _check_size(store: Store, key: str, expected: StoredObject) -> None:
+    try:
+        size = store.head(key).size
+    except NotFound:
+        raise _missing(key) from None
+    if size != expected.size:
+        raise CorruptData(f"{key} has {size} bytes, and its manifest signs {expected.size}: it was cut off or replaced")
 
 
 def _signed(store: Store, key: str, expected: StoredObject) -> Iterator[bytes]:

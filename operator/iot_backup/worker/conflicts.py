@@ -20,9 +20,9 @@ def keeps(rule: OnConflict, row: Row, found: os.stat_result) -> bool:
     return rule == "KeepNewer" and (stat.S_ISDIR(found.st_mode) or found.st_mtime_ns > row.mtime_ns)
 
 
-def keeps_attributes(rule: OnConflict, row: Row, found: os.stat_result) -> bool:
-    """Whether a folder in the place of a folder keeps its owner, mode and time."""
-    return rule == "SkipExisting" or (rule == "KeepNewer" and found.st_mtime_ns > row.mtime_ns)
+def keeps_attributes(rule: OnConflict) -> bool:
+    """Whether a folder in the place of a folder keeps its owner, mode and time. Its time alone would tell nothing about the others."""
+    return rule == "SkipExisting"
 
 
 def is_folder_for_folder(row: Row, found: os.stat_result) -> bool:

@@ -51,7 +51,7 @@ class Extracted:
     devices_left_out: int = 0
     """Not asked for, or this user may not make them."""
     bytes: int = 0
-    """Of files' contents."""
+    """Of files' contents, without holes."""
     changed: int = 0
     """Files that had changed while they were backed up."""
     damaged: int = 0
@@ -161,7 +161,7 @@ class Extractor:
         if self._levels or row.path != ROOT or row.kind != FOLDER:
             raise CorruptData("the index does not begin with the root, or has two of them: it was changed")
         found = os.fstat(self._target.root)
-        keeps = bool(self._rules.selection) or conflicts.keeps_attributes(self._rules.on_conflict, row, found)
+        keeps = bool(self._rules.selection) or conflicts.keeps_attributes(self._rules.on_conflict)
         kept = stat.S_IMODE(found.st_mode) if keeps else None
         self._levels.append(_Level(row, b"", os.dup(self._target.root), kept=kept))
         self._target.prepare(self._target.root)
@@ -217,7 +217,7 @@ class Extractor:
         if self._asks or not asked:
             found = _found(folder, name)
             if found is not None and stat.S_ISDIR(found.st_mode):
-                if not asked or conflicts.keeps_attributes(self._rules.on_conflict, level.row, found):
+                if not asked or conflicts.keeps_attributes(self._rules.on_conflict):
                     level.kept = stat.S_IMODE(found.st_mode)
             elif found is not None and conflicts.keeps(self._rules.on_conflict, level.row, found):
                 level.passed_over = True
@@ -239,10 +239,7 @@ class Extractor:
         if level.descriptor >= 0:
             mirror.clear(level.descriptor, level.path, level.names)
             return
-        above = self._levels[-2]
-        if above.descriptor < 0:
-            return
-        found = self._target.enter_existing(above.descriptor, level.path.rpartition(b"/")[2])
+        found = self._target.find(level.path)
         if found is not None:
             try:
                 mirror.clear(found, level.path, level.names)
@@ -273,7 +270,7 @@ class Extractor:
         if row.links > 1:
             self._linked[row.path] = _Linked(row, row.links - 1, row.path)
         self.done.files += 1
-        self.done.bytes += row.size
+        self.done.bytes += row.data_size
         self.done.changed += row.state == CHANGED
         self.done.damaged += row.state == DAMAGED
 

@@ -88,6 +88,15 @@ class Target:
             current = inner
         return current
 
+    def find(self, path: bytes) -> int | None:
+        """The same; None if there is no such folder, or we may not enter it."""
+        try:
+            return self.opened(path)
+        except OSError as error:
+            if error.errno not in (*_NOT_A_FOLDER, errno.ENOENT, errno.EACCES):
+                raise
+            return None
+
     def flush(self) -> None:
         """Return when everything is on disk. One call a file system: fsync of each of many small files takes far longer."""
         for descriptor in self._file_systems.values():

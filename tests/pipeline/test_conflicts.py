@@ -1,0 +1,246 @@
+"""What a restore does with what is in the target already, by onConflict."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from iot_backup.core.spec import OnConflict
+from iot_backup.worker.extract import Rules
+from iot_backup.worker.mirror import Mirror
+from iot_backup.worker.selection import Selection
+from iot_backup.worker.unpacking import Unpacked
+from tests.pipeline.roundtrip import Backup, back_up, bring_back, facts, odd_tree
+
+THEN, NOW = 1_000_000_000 * 10**9, 1_700_000_000 * 10**9
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    root = tmp_path / "source"
+    (root / "folder" / "deeper").mkdir(parents=True)
+    for name in ("a", "folder/b", "folder/deeper/c", "x"):
+        (root / name).write_bytes(b"of the backup")
+        os.utime(root / name, ns=(0, THEN + 500))
+    os.link(root / "x", root / "y")
+    (root / "link").symlink_to("a")
+    os.utime(root / "link", ns=(0, THEN + 500), follow_symlinks=False)
+    for folder in ("folder/deeper", "folder", "."):
+        os.utime(root / folder, ns=(0, THEN + 500))
+    return root
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "victim").write_bytes(b"untouched")
+    (tmp_path / "target").mkdir()
+    return tmp_path / "target"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_outside_is_touched(target: Path) -> Iterator[None]:
+    yield
+    assert {p.name: p.read_bytes() for p in (target.parent / "outside").iterdir()} == {"victim": b"untouched"}
+
+
+def mine(path: Path, when: int = NOW) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"of the target")
+    os.utime(path, ns=(0, when))
+
+
+def under(rule: OnConflict, backup: Backup, target: Path, selection: Selection | None = None, covered: Selection | None = None) -> Unpacked:
+    asked = selection or Selection()
+    mirror = Mirror(asked, covered or Selection()) if rule == "Mirror" else None
+    return bring_back(backup, target, rules=Rules(rule, asked, mirror))
+
+
+@pytest.mark.parametrize("when", [THEN, THEN + 500, NOW], ids=["older", "of the same time", "newer"])
+def test_a_newer_file_stays_under_keep_newer_alone(source: Path, target: Path, when: int) -> None:
+    backup = back_up(source)
+    for rule in ("Overwrite", "KeepNewer", "SkipExisting"):
+        for name in ("a", "folder/b"):
+            mine(target / name, when)
+        done = under(rule, backup, target)
+        stays = rule == "SkipExisting" or (rule == "KeepNewer" and when > THEN + 500)
+        for name in ("a", "folder/b"):
+            assert (target / name).read_bytes() == (b"of the target" if stays else b"of the backup")
+        assert (target / "folder" / "deeper" / "c").read_bytes() == b"of the backup", "what is not there is restored in any case"
+        assert done.removed == 0
+        if not stays:
+            assert done.written.kept == 0
+            assert facts(target) == facts(source)
+        else:
+            assert done.written.kept == 2
+        shutil.rmtree(target)
+        target.mkdir()
+
+
+def test_skip_existing_restores_what_is_missing_and_counts_what_stayed(source: Path, target: Path) -> None:
+    odd_tree(source / "odd")
+    backup = back_up(source)
+    under("SkipExisting", backup, target)
+    assert facts(target).items() >= {path: fact for path, fact in facts(source).items() if path != b"."}.items()
+    (target / "a").unlink()
+    shutil.rmtree(target / "odd" / "deep")
+    before = {path: fact for path, fact in facts(target).items() if path not in (b".", b"odd")}
+    done = under("SkipExisting", backup, target)
+    assert facts(target).items() >= before.items()
+    assert {path: fact for path, fact in facts(target).items() if path not in (b".", b"odd")} == {
+        path: fact for path, fact in facts(source).items() if path not in (b".", b"odd")
+    }
+    counts = backup.packed.counts
+    everything = counts.files + counts.hard_links + counts.symlinks + counts.fifos
+    assert done.written.kept + done.written.files + done.written.hard_links + done.written.symlinks + done.written.fifos == everything
+
+
+@pytest.mark.parametrize("rule", ["KeepNewer", "SkipExisting"])
+def test_a_second_name_of_a_file_whose_first_name_stayed_is_the_backups(source: Path, target: Path, rule: OnConflict) -> None:
+    (source / "folder" / "z").hardlink_to(source / "x")
+    for folder in ("folder", "."):
+        os.utime(source / folder, ns=(0, THEN + 500))
+    mine(target / "x")
+    backup = back_up(source)
+    assert [row for row in ("folder/z", "x", "y") if (source / row).stat().st_nlink == 3] == ["folder/z", "x", "y"]
+    mine(target / "folder" / "z")
+    done = under(rule, backup, target)
+    assert (target / "x").read_bytes() == (target / "folder" / "z").read_bytes() == b"of the target"
+    assert (target / "y").read_bytes() == b"of the backup"
+    assert (target / "y").stat().st_mtime_ns == THEN + 500
+    assert (done.written.kept, done.written.hard_links) == (2, 0)
+
+
+@pytest.mark.parametrize("rule", ["KeepNewer", "SkipExisting"])
+@pytest.mark.parametrize("kind", ["file", "link", "link to the folder", "fifo"])
+def test_what_stands_in_a_folders_place_stays_and_nothing_is_written_through_it(
+    source: Path, target: Path, rule: OnConflict, kind: str
+) -> None:
+    path = target / "folder"
+    {
+        "file": lambda: mine(path),
+        "link": lambda: path.symlink_to("nowhere"),
+        "link to the folder": lambda: path.symlink_to(target.parent / "outside"),
+        "fifo": lambda: os.mkfifo(path),
+    }[kind]()
+    os.utime(path, ns=(0, NOW), follow_symlinks=False)
+    before = os.lstat(path)
+    done = under(rule, back_up(source), target)
+    assert os.lstat(path)[:7] == before[:7]
+    assert done.written.kept == 4, "the folder and the three paths below it"
+    assert (target / "a").read_bytes() == b"of the backup"
+
+
+@pytest.mark.parametrize("rule", ["KeepNewer", "SkipExisting"])
+def test_a_folder_in_a_files_place_stays_with_all_that_is_in_it(source: Path, target: Path, rule: OnConflict) -> None:
+    mine(target / "a" / "inner", THEN)
+    os.utime(target / "a", ns=(0, THEN))
+    done = under(rule, back_up(source), target)
+    assert (target / "a" / "inner").read_bytes() == b"of the target"
+    assert done.written.kept == 1
+
+
+def test_folders_that_were_there_keep_their_attributes_where_the_rule_says_so(source: Path, target: Path) -> None:
+    backup = back_up(source)
+    (target / "folder" / "deeper").mkdir(parents=True)
+    for name in ("folder/deeper", "folder"):
+        (target / name).chmod(0o711)
+    under("SkipExisting", backup, target)
+    assert (target / "folder").stat().st_mode & 0o777 == (target / "folder" / "deeper").stat().st_mode & 0o777 == 0o711
+    os.utime(target / "folder", ns=(0, NOW))
+    under("KeepNewer", backup, target)
+    assert facts(target) == facts(source), "a folder's time is no sign that somebody wants its mode"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root enters any folder")
+def test_a_closed_folder_that_keeps_its_mode_is_closed_again(source: Path, target: Path) -> None:
+    (target / "folder").mkdir(mode=0o000)
+    under("SkipExisting", back_up(source), target)
+    assert (target / "folder").stat().st_mode & 0o777 == 0
+
+
+def test_mirror_makes_the_target_what_the_backup_was(source: Path, target: Path) -> None:
+    odd_tree(source / "odd")
+    backup = back_up(source)
+    for name in ("a", "new", "folder/new", "new folder/deep/deeper/file", "odd/new", "folder/deeper/c/inner"):
+        mine(target / name)
+    (target / "to outside").symlink_to(target.parent / "outside")
+    (target / "folder" / "to outside").symlink_to(target.parent / "outside" / "victim")
+    os.mkfifo(target / "folder" / "fifo")
+    done = under("Mirror", backup, target)
+    assert facts(target) == facts(source)
+    # new, folder/new, new folder with its two and the file, odd/new, both links, the fifo; what makes way for a file is no such path.
+    assert (done.removed, done.written.kept) == (10, 0)
+    assert under("Mirror", backup, target).removed == 0
+
+
+def test_mirror_takes_nothing_away_that_the_backup_could_not_hold(source: Path, target: Path, tmp_path: Path) -> None:
+    """Neither what its own exclude left out, nor what it notes as unreadable or skipped: that is no sign of a deletion."""
+    subprocess.run(["python3", "-c", f"import socket; socket.socket(socket.AF_UNIX).bind('{source}/socket')"], check=True)
+    covered = Selection(exclude=["*.cache", "/logs/"])
+    backup = back_up(source, selection=covered)
+    for name in ("b.cache", "folder/deep.cache/in it", "logs/today", "socket", "gone", "old/x.cache", "old/y"):
+        mine(target / name)
+    done = under("Mirror", backup, target, covered=covered)
+    left = {str(path.relative_to(target)) for path in target.rglob("*")} - {str(path.relative_to(source)) for path in source.rglob("*")}
+    assert left == {"b.cache", "folder/deep.cache", "folder/deep.cache/in it", "logs", "logs/today", "old", "old/x.cache"}
+    assert (target / "socket").read_bytes() == b"of the target"
+    assert done.removed == 2
+
+
+def test_mirror_of_a_selection_clears_inside_it_alone(source: Path, target: Path) -> None:
+    backup = back_up(source)
+    for name in ("mine", "folder/new", "folder/deeper/new", "folder/deeper/new.keep", "other/new"):
+        mine(target / name)
+    done = under("Mirror", backup, target, Selection(["/folder/deeper/"], ["*.keep"]))
+    assert {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()} == {
+        "mine",
+        "folder/new",
+        "folder/deeper/c",
+        "folder/deeper/new.keep",
+        "other/new",
+    }
+    assert (done.removed, done.written.files) == (1, 1)
+
+
+def test_mirror_of_a_pattern_clears_it_in_folders_that_the_backup_knows_and_does_not(source: Path, target: Path) -> None:
+    mine(source / "folder" / "one.log", THEN)
+    backup = back_up(source)
+    for name in ("old.log", "folder/old.log", "folder/deeper/old.log", "unknown/old.log", "unknown/mine", "all/old.log"):
+        mine(target / name)
+    done = under("Mirror", backup, target, Selection(["*.log"]))
+    assert {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()} == {"folder/one.log", "unknown/mine"}
+    assert (target / "all").is_dir(), "a folder that nobody asked for stays, though it is empty now"
+    assert done.removed == 5
+
+
+def test_mirror_leaves_the_file_systems_own_folder_alone(source: Path, target: Path) -> None:
+    mine(target / "lost+found" / "#123")
+    mine(target / "folder" / "lost+found" / "x")
+    under("Mirror", back_up(source), target)
+    assert (target / "lost+found" / "#123").exists() == (os.geteuid() == 0)
+    assert not (target / "folder" / "lost+found").exists()
+
+
+def test_mirror_does_not_reach_into_another_file_system(source: Path, target: Path) -> None:
+    (target / "mounted").mkdir()
+    (target / "around" / "mounted").mkdir(parents=True)
+    mounts = [target / "mounted", target / "around" / "mounted"]
+    for mount in mounts:
+        if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "other", mount], check=False).returncode:
+            pytest.skip("needs the right to mount a tmpfs")
+    try:
+        for mount in mounts:
+            mine(mount / "file")
+        mine(target / "around" / "gone")
+        done = under("Mirror", back_up(source), target)
+        assert [(mount / "file").read_bytes() for mount in mounts] == [b"of the target"] * 2
+        assert (done.removed, (target / "around" / "gone").exists()) == (1, False)
+    finally:
+        for mount in mounts:
+            subprocess.run(["umount", mount], check=False)
