@@ -329,6 +329,38 @@ def test_every_backup_of_a_chain_comes_back(volume_site: Site, identity: Path, t
     assert (tmp_path / "part" / "disk.img").read_bytes() == (trees[2] / "disk.img").read_bytes()
 
 
+def test_every_backup_of_a_chain_that_the_product_made_comes_back(volume_site: Site, identity: Path, tmp_path: Path) -> None:
+    """Deltas on deltas, holes that move, deletions, changed kinds, new attributes, names of one file; Incremental and Differential."""
+    tree, ids, trees = tmp_path / "tree", [], []
+    odd_tree(tree)
+    (tree / "disk.img").write_bytes(os.urandom(9 << 20))
+    with open(tree / "sparse.img", "wb") as file:
+        file.write(os.urandom(1 << 20))
+        file.truncate(40 << 20)
+    for step, type_ in enumerate(("Full", "Incremental", "Incremental", "Differential", "Incremental")):
+        if step:
+            for name, at in (("disk.img", step << 20), ("sparse.img", 9 * step << 20)):
+                with open(tree / name, "r+b") as file:
+                    file.seek(at)
+                    file.write(b"step %d" % step * 5000)
+            (tree / "secret").chmod(0o600 + step)
+            os.setxattr(tree / "size 513", "user.step", b"%d" % step)
+            (tree / f"size {[0, 1, 511, 512, 4096][step]}").unlink()
+            (tree / "empty folder" / f"name {step}").hardlink_to(tree / "a")
+            os.utime(tree / "deep", ns=(0, step))
+        ids.append(volume_site.backup(tree, type=type_).archive)
+        trees.append(tmp_path / f"as it was {step}")
+        subprocess.run(["cp", "-a", tree, trees[-1]], check=True)
+    types = [manifest_of(volume_site, id_).type for id_ in ids]
+    assert types == ["Full", "Incremental", "Incremental", "Differential", "Incremental"]
+    said("verify", copy_of(volume_site), "-i", identity)
+    for id_, was in zip(ids, trees, strict=True):
+        said("restore", copy_of(volume_site), id_, tmp_path / id_, "-i", identity)
+        assert facts(tmp_path / id_) == facts(was)
+    stored = {id_: manifest_of(volume_site, id_).archive.size for id_ in ids}
+    assert max(stored[id_] for id_ in ids[1:]) < 2 << 20 < stored[ids[0]], "increments hold what is new"
+
+
 def test_a_chain_with_a_member_that_is_gone_damaged_or_another_one_is_refused(volume_site: Site, identity: Path, tmp_path: Path) -> None:
     ids, _ = grown(volume_site, tmp_path)
     chained(volume_site, ids, deltas=[b"disk.img"])
