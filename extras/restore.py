@@ -37,7 +37,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timezone
 from itertools import accumulate
-from typing import Any, Callable, NamedTuple, NoReturn, Protocol, cast
+from typing import Any, Callable, NamedTuple, NoReturn, Protocol
 
 import zstandard
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -256,22 +256,6 @@ class Frames:
         return found
 
 
-class Stream(io.RawIOBase):
-    """The same bytes from beginning to end, as Python's files give them."""
-
-    def __init__(self, content: Content) -> None:
-        self.content, self.position = content, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        count = min(len(buffer), self.content.size - self.position)
-        buffer[:count] = self.content.read(self.position, count)
-        self.position += count
-        return count
-
-
 # ---- Index -----------------------------------------------------------------------------------------------------------
 
 
@@ -300,8 +284,8 @@ class Index:
     """Rows in the order of the walk. What they say counts once the end was reached without a refusal."""
 
     def __init__(self, content: Content) -> None:
-        plain = zstandard.ZstdDecompressor(max_window_size=8 << 20).stream_reader(cast("Any", Stream(content)), read_across_frames=True)
-        self.lines = io.BufferedReader(plain, PIECE)
+        packed = content.read(0, content.size)  # compressed some 60 bytes a path; its lines come one by one
+        self.lines = io.BufferedReader(zstandard.ZstdDecompressor(max_window_size=8 << 20).stream_reader(packed, read_across_frames=True))
         first = self._line()
         if first.get("format") != "iot-backup-index" or first.get("version") != 1:
             refuse(f"this is no index of version 1: {first}")
@@ -313,8 +297,7 @@ class Index:
             members, notes = members + ("kind" in line), notes + ("note" in line)
             if "kind" in line:
                 yield row_of(line)
-        end = line["end"]
-        if (end["members"], end["notes"]) != (members, notes) or self.lines.read(1):
+        if (line["end"]["members"], line["end"]["notes"]) != (members, notes) or self.lines.read(1):
             refuse("the index does not hold as many lines as it says at its end")
 
     def _line(self) -> dict[str, Any]:
