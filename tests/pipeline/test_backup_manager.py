@@ -293,6 +293,44 @@ def test_a_file_that_cannot_be_read_makes_the_backup_partial(manager: Manager, s
     assert (record["status"], record["warnings"][0].partition(":")[0]) == ("partial", "FilesUnreadable")
 
 
+@pytest.mark.parametrize("level", ["1", "2", "3", "4"])
+def test_a_sound_backup_is_verified(manager: Manager, level: str) -> None:
+    record = manager.record(JOB)
+    other = manager.record("plain")
+    answer = manager.run("verify", "--level", level, "--output", "json")
+    assert answer.code == 0, answer
+    assert {(backup["id"], backup["ok"], backup["level"]) for backup in answer.json["backups"]} == {
+        (record["id"], True, int(level)),
+        (other["id"], True, int(level)),
+    }
+    assert {backup["files"] for backup in answer.json["backups"]} == ({0} if int(level) < 3 else {record["files"]})
+
+
+def test_a_damaged_backup_is_found_by_reading_it(manager: Manager, tmp_path: Path) -> None:
+    damaged, sound = manager.record(JOB), manager.record("plain")
+    (archive,) = (tmp_path / "store").rglob(f"*{damaged['id']}*.age")
+    content = bytearray(archive.read_bytes())
+    content[len(content) // 2] ^= 1
+    archive.write_bytes(content)
+    assert manager.run("verify", "--level", "1").code == 0
+    for level in ("2", "3"):
+        answer = manager.run("verify", "--level", level, "--output", "json")
+        assert (answer.code, answer.json["ok"]) == (65, False)
+        assert {backup["id"]: backup["ok"] for backup in answer.json["backups"]} == {damaged["id"]: False, sound["id"]: True}
+    assert manager.run("verify", "plain").code == 0
+    assert manager.run("verify", damaged["id"]).code == 65
+    refused = manager.run("restore", damaged["id"], "--target", str(tmp_path / "back"))
+    assert (refused.code, list((tmp_path / "back").iterdir())) == (65, [])
+
+
+def test_what_cannot_be_verified_is_said(manager: Manager) -> None:
+    assert manager.run("verify", JOB).code == 66
+    manager.record(JOB)
+    refused = manager.run("verify", BACKUP_ENCRYPTION_KEY=None)
+    assert (refused.code, "BACKUP_ENCRYPTION_KEY" in refused.err) == (77, True)
+    assert manager.run("verify", "--level", "2", BACKUP_ENCRYPTION_KEY=None).code == 0
+
+
 # -- runs that end early ------------------------------------------------------------------------------------------------
 
 

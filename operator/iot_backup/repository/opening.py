@@ -84,7 +84,7 @@ def open_for_backup(store: Store, namespace: str, pinned: Trust, writer: WriterK
 
 def open_to_look(store: Store, namespace: str, pinned: Trust) -> Repository:
     """The pinned repository without a key: its manifests can be judged, its archives compared with them, nothing read. Untrusted."""
-    record = trust.pinned(found(store, layout.REPO), pinned)
+    record = generations.pinned(store, found(store, layout.REPO), pinned)
     return Repository(store, namespace, record, Catalogue(store, namespace, record))
 
 
