@@ -4,6 +4,7 @@
     |-- InvalidSpec            64  the request itself is wrong; nothing was touched
     |   `-- NothingMatches     64  a selective restore found no path
     |-- CorruptData            65  stored bytes are not what was signed
+    |   |-- StateUnreadable    65  what the last backup left to compare with is not usable: a Full is made
     |   `-- ChainBroken        65  a backup that this one builds on is missing or does not count
     |-- SourceUnavailable      66  what shall be backed up, or written to, is not there or cannot be used
     |   `-- EmptySource        66  there is nothing to back up
@@ -67,6 +68,10 @@ class CorruptData(IotBackupError):
 
 class ChainBroken(CorruptData):
     """A backup that the wanted one builds on is missing, or does not count."""
+
+
+class StateUnreadable(CorruptData):
+    """What an earlier backup left for the next one to compare with cannot be used. Internal to a backup: it becomes a Full."""
 
 
 class SourceUnavailable(IotBackupError):

@@ -27,8 +27,8 @@ def test_an_odd_tree_comes_back_and_the_run_leaves_nothing_else_behind(site: Sit
     assert back.restore.checksum == done.backup.checksum
     assert done.warnings == back.warnings == {}
     new = {key.removeprefix("chains/daily/").partition(".")[2] for key in site.place.keys() - before}
-    assert new == {"full.tar.zst.age", "index", "manifest.json"}
-    assert len(site.place.keys() - before) == 3
+    assert new == {"full.tar.zst.age", "index", "state", "manifest.json"}
+    assert len(site.place.keys() - before) == 4
 
 
 def test_the_passphrase_opens_the_repository_too(volume_site: Site, plant: Path) -> None:

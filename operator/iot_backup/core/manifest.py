@@ -162,8 +162,9 @@ _OPENS = {"Age": "age -d -i identity", "AES256": "python3 restore.py decrypt -i 
 """What opens a container, by cipher."""
 
 
-def instructions(member: Member, type_: str, cipher: str, compression: str, key_files: str) -> str:
-    """A few sentences for a person without this project; `key_files`: where in the repository the sealed identity is, up to the serial."""
+def instructions(member: Member, type_: str, cipher: str, compression: str, key_files: str, parent: str | None = None) -> str:
+    """A few sentences for a person without this project; `key_files`: where in the repository the sealed identity is, up to the serial;
+    `parent`: id of the backup that this one builds on."""
     name = member.archive(type_, cipher).rpartition("/")[2]
     stages = [f"{_OPENS[cipher]} {name}"]
     if compression == "Zstd":
@@ -171,6 +172,12 @@ def instructions(member: Member, type_: str, cipher: str, compression: str, key_
     stages.append("tar -xpf - --numeric-owner --xattrs --xattrs-include='*' --acls")
     who = "Stock tools read" if cipher != "AES256" else "restore.py (one file, from the extras of iot-backup-operator) and stock tools read"
     text = f"{who} the archive: {' | '.join(stages)}"
+    if parent is not None:
+        text += (
+            f". It holds what changed since the backup {parent}: extract that one first, in the same way; then remove what the members "
+            ".kbackup/deleted/* of this one list (tar xO | xargs -0 rm -rf --), and extract it over that. Large files of which only blocks "
+            "changed need restore.py"
+        )
     if cipher == "None":
         return text
     return (
@@ -203,7 +210,7 @@ def decoded(data: bytes, what: str = "the manifest") -> tuple[Manifest, bytes, b
 
 def newest(manifests: list[Manifest]) -> Manifest | None:
     """The last of a chain: by seq; where two runs at once took the same, by time and id."""
-    return max(manifests, key=_order, default=None)
+    return max(manifests, key=order, default=None)
 
 
 def next_seq(manifests: list[Manifest]) -> int:
@@ -211,5 +218,6 @@ def next_seq(manifests: list[Manifest]) -> int:
     return last.seq + 1 if last else 1
 
 
-def _order(manifest: Manifest) -> tuple[int, datetime, str]:
+def order(manifest: Manifest) -> tuple[int, datetime, str]:
+    """Which of two backups of a chain is the newer one: to be compared."""
     return manifest.seq, manifest.start_time, manifest.id

@@ -89,7 +89,7 @@ def opened_header(read: Read, key: Unwrapper, cipher: Cipher, header_sha256: str
     WrongKey if the key does not open this file; CorruptData if the header is damaged, of another cipher, or not the signed one.
     """
     header, rest = age_header.fetched(read, cipher)
-    rest = _at_least(read, rest, NONCE)
+    rest = at_least(read, rest, NONCE)
     begin, nonce = header + rest[:NONCE], rest[:NONCE]
     if header_sha256 is not None and not hmac.compare_digest(header_sha256, hashlib.sha256(begin).hexdigest()):
         raise CorruptData("the archive does not begin with the bytes that its manifest signs: it was damaged or replaced")
@@ -99,22 +99,14 @@ def opened_header(read: Read, key: Unwrapper, cipher: Cipher, header_sha256: str
     return Opened(begin, rest[NONCE:], payload_key(file_key, nonce, cipher))
 
 
-class PlainReader:
-    """The content of an age file. Every byte it returns was authenticated; that nothing was cut off is known only when it returned b""."""
+class StreamReader:
+    """The content of a STREAM. Every byte it returns was authenticated; that nothing was cut off is known only when it returned b""."""
 
-    header_sha256: str
-    """SHA-256 of header and nonce, hex."""
-
-    def __init__(self, read: Read, key: Unwrapper, cipher: Cipher = AGE, *, header_sha256: str | None = None) -> None:
-        """Reads and checks the header. With `header_sha256`, CorruptData if the file begins with other bytes than the signed ones.
-
-        WrongKey if the key does not open this file; CorruptData if the header is damaged, or the file is of another cipher.
-        """
+    def __init__(self, read: Read, key: Aead, beyond: bytes) -> None:
+        """`beyond`: what was pulled already of the chunks, which `key` opens."""
         self._read = read
-        opened = opened_header(read, key, cipher, header_sha256)
-        self.header_sha256 = hashlib.sha256(opened.header).hexdigest()
-        self._sealed = bytearray(opened.beyond)
-        self._chunks = ChunkOpener(opened.key)
+        self._sealed = bytearray(beyond)
+        self._chunks = ChunkOpener(key)
         self._plain = memoryview(bytearray(_BATCH * CHUNK))
         self._from = self._to = 0
         self._ended = False
@@ -167,10 +159,27 @@ class PlainReader:
         self._sealed = bytearray(sealed[size:])
 
 
-def _at_least(read: Read, data: bytes, size: int) -> bytes:
+class PlainReader(StreamReader):
+    """The content of an age file."""
+
+    header_sha256: str
+    """SHA-256 of header and nonce, hex."""
+
+    def __init__(self, read: Read, key: Unwrapper, cipher: Cipher = AGE, *, header_sha256: str | None = None) -> None:
+        """Reads and checks the header. With `header_sha256`, CorruptData if the file begins with other bytes than the signed ones.
+
+        WrongKey if the key does not open this file; CorruptData if the header is damaged, or the file is of another cipher.
+        """
+        opened = opened_header(read, key, cipher, header_sha256)
+        self.header_sha256 = hashlib.sha256(opened.header).hexdigest()
+        super().__init__(read, opened.key, opened.beyond)
+
+
+def at_least(read: Read, data: bytes, size: int) -> bytes:
+    """`data` and as much behind it that there are `size` bytes or more. CorruptData if there are fewer."""
     while len(data) < size:
         piece = read(4096)
         if not piece:
-            raise CorruptData("the age file ends within its header: it was cut off")
+            raise CorruptData("the file ends within its header: it was cut off")
         data += piece
     return data

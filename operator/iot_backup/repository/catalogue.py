@@ -57,6 +57,31 @@ class Catalogue:
         good = (entry.manifest for entry in entries if entry and entry.manifest)
         return manifests.next_seq(list(islice(good, _LOOK_BACK)))
 
+    def recent(self, chain: str) -> list[Entry]:
+        """The newest backups of a chain, and all that those build on: what a new one may build on, oldest name first."""
+        members = self._members(chain)
+        named = {member.id: member for member in members}
+        found: dict[str, Entry | None] = {}
+        good = 0
+        for member in reversed(members):
+            entry = found[member.id] = self._entry(member)
+            good += bool(entry and entry.manifest)
+            if good == _LOOK_BACK:
+                break
+        above = [entry.manifest.parent for entry in found.values() if entry and entry.manifest and entry.manifest.parent]
+        while above:
+            parent = above.pop()
+            if parent.id in found or parent.id not in named:
+                continue
+            entry = found[parent.id] = self._entry(named[parent.id])
+            if entry and entry.manifest and entry.manifest.parent:
+                above.append(entry.manifest.parent)
+        return sorted((entry for entry in found.values() if entry), key=lambda entry: (entry.member.started, entry.member.id))
+
+    def doomed(self) -> set[str]:
+        """Ids of backups that retention says it is about to delete."""
+        return {info.key.removeprefix(layout.DOOMED) for info in self.store.list(layout.DOOMED)}
+
     def newest(self, chain: str) -> Entry | None:
         """The newest good backup of a chain: by seq, not by the clock."""
         good = {entry.manifest.id: entry for entry in self.entries(chain) if entry.manifest}

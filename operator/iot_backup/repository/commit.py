@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
 
 from iot_backup.core import layout, signed
 from iot_backup.core import manifest as manifests
 from iot_backup.core.layout import Member
 from iot_backup.core.manifest import Compression, Counts, Manifest, Owner, Parent, Source, StoredObject
 from iot_backup.core.report import Warn
+from iot_backup.core.spec import BackupType
 from iot_backup.crypto.signing import Purpose, WriterKey
 from iot_backup.errors import Busy, CorruptData, Internal, IotBackupError, ParentGone, StorageUnavailable
 from iot_backup.repository.announce import announced, withdrawn
@@ -47,7 +47,7 @@ class Plan:
     """What is known of a backup before it begins."""
 
     member: Member
-    type: Literal["Full", "Incremental", "Differential"]
+    type: BackupType
     seq: int
     deadline: Deadline
     tool: str
@@ -64,6 +64,7 @@ class Outcome:
     compression: Compression
     archive: StoredObject
     index: StoredObject
+    state: StoredObject
     counts: Counts
     root_owner: Owner
     partial: bool = False
@@ -82,7 +83,7 @@ class Committed:
 
 @dataclass
 class Run:
-    """Use it once: `announce`, upload under `archive_key` and `index_key`, `commit`; `abandon` where that did not come to pass."""
+    """Use it once: `announce`, upload under `archive_key`, `index_key` and `state_key`, `commit`; `abandon` where that did not come to pass."""
 
     store: Store
     namespace: str
@@ -103,6 +104,10 @@ class Run:
     @property
     def index_key(self) -> str:
         return self.member.index
+
+    @property
+    def state_key(self) -> str:
+        return self.member.state
 
     def announce(self) -> None:
         """Say in the store what will be written and until when. Before it nothing may be uploaded."""
@@ -155,7 +160,7 @@ class Run:
 
     @property
     def _objects(self) -> tuple[str, ...]:
-        return self.index_key, self.archive_key
+        return self.state_key, self.index_key, self.archive_key
 
     def _manifest(self, outcome: Outcome) -> Manifest:
         plan, record = self.plan, self.record
@@ -181,17 +186,21 @@ class Run:
             compression=outcome.compression,
             archive=outcome.archive,
             index=outcome.index,
+            state=outcome.state,
             counts=outcome.counts,
             root_owner=outcome.root_owner,
             source=plan.source,
             partial=outcome.partial,
             inconsistent_source=outcome.inconsistent_source,
-            restore=manifests.instructions(self.member, plan.type, record.cipher, outcome.compression.algorithm, key_files),
+            restore=manifests.instructions(
+                self.member, plan.type, record.cipher, outcome.compression.algorithm, key_files, base.member.id if base else None
+            ),
         )
 
     def _look_again(self, outcome: Outcome) -> None:
         """Is everything the manifest names still there? Whoever deletes marks first and looks second; we wrote first and look second."""
-        for key, stored in ((self.archive_key, outcome.archive), (self.index_key, outcome.index)):
+        uploaded = (self.archive_key, outcome.archive), (self.index_key, outcome.index), (self.state_key, outcome.state)
+        for key, stored in uploaded:
             size = size_of(self.store, key)
             if size != stored.size:
                 have = "is gone" if size is None else f"has {size} bytes, not the {stored.size} that were uploaded"

@@ -8,17 +8,18 @@ from datetime import datetime
 
 from iot_backup.core import layout
 from iot_backup.core.layout import Member
-from iot_backup.core.manifest import Source
-from iot_backup.core.spec import Trust
+from iot_backup.core.manifest import Manifest, Source
+from iot_backup.core.spec import BackupType, Trust
 from iot_backup.crypto import container
 from iot_backup.crypto.container import Sealer
 from iot_backup.crypto.identity import Identity
 from iot_backup.crypto.passphrase import Passphrase
 from iot_backup.crypto.signing import WriterKey
+from iot_backup.crypto.state import StateReader, StateSealer
 from iot_backup.errors import CorruptData, InvalidSpec, IotBackupError, KeyMissing, Untrusted, WrongKey
-from iot_backup.repository import generations, keyfiles, writers
+from iot_backup.repository import generations, keyfiles, reading, writers
 from iot_backup.repository.catalogue import Catalogue, Entry
-from iot_backup.repository.commit import Deadline, Plan, Run
+from iot_backup.repository.commit import Base, Deadline, Plan, Run
 from iot_backup.repository.records import RepositoryRecord
 from iot_backup.repository.writers import Keys
 from iot_backup.repository.writing import found
@@ -46,17 +47,46 @@ class Repository:
         """A new container, sealed to the repository's recipient: one for the archive, one for the index."""
         return container.sealer(self.record.recipient, self.record.cipher)
 
-    def begin(self, chain: str, *, started: datetime, deadline: Deadline, tool: str, source: Source, rng: Random) -> Run:
-        """A new Full of that chain, under names that nobody else has. `started`: on the clock that `clocks.Clock.time` chose.
+    def state_sealer(self, member: Member, salt: bytes) -> StateSealer:
+        """The container of a backup's state, sealed by our writer. `salt`: crypto.state.SALT random bytes."""
+        return StateSealer(self._writer, self.record.repository_id, member.id, salt)
 
-        Nothing is written yet: call `announce`.
+    def state_reader(self, manifest: Manifest) -> StateReader:
+        """The state of a backup that our writer made: compared whole with its manifest, then opened as it is read again. CorruptData."""
+        key, expected = manifest.member.state, manifest.state
+        if expected is None:
+            raise CorruptData(f"the backup {manifest.id} has no state")
+        read = reading.twice(self.store, key, expected)
+        return StateReader(read, self._writer, self.record.repository_id, manifest.id, expected.header_sha256)
+
+    def begin(
+        self,
+        chain: str,
+        *,
+        started: datetime,
+        deadline: Deadline,
+        tool: str,
+        source: Source,
+        rng: Random,
+        type_: BackupType = "Full",
+        base: Base | None = None,
+        seq: int | None = None,
+    ) -> Run:
+        """A new backup of that chain, under names that nobody else has. `started`: on the clock that `clocks.Clock.time` chose.
+
+        `seq`: where the caller has just read the chain, one more than its highest. Nothing is written yet: call `announce`.
         """
+        writer = self._writer
+        member = Member(layout.checked(chain, "chain"), started.replace(microsecond=0), rng(8).hex())
+        seq = self.catalogue.next_seq(chain) if seq is None else seq
+        plan = Plan(member=member, type=type_, seq=seq, deadline=deadline, tool=tool, source=source, base=base)
+        return Run(self.store, self.namespace, self.record, writer, plan)
+
+    @property
+    def _writer(self) -> WriterKey:
         if self.writer is None:
             raise InvalidSpec("the repository was opened for a restore; a backup needs the writer key")
-        member = Member(layout.checked(chain, "chain"), started.replace(microsecond=0), rng(8).hex())
-        seq = self.catalogue.next_seq(chain)
-        plan = Plan(member=member, type="Full", seq=seq, deadline=deadline, tool=tool, source=source)
-        return Run(self.store, self.namespace, self.record, self.writer, plan)
+        return self.writer
 
     def find(self, id_: str, chain: str | None = None) -> Entry:
         """The backup to restore. SourceUnavailable if there is none; CorruptData, Untrusted if it does not count."""

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,13 +15,15 @@ from iot_backup import __version__, vocabulary
 from iot_backup.core import manifest, spec
 from iot_backup.core.report import BackupResult, Warn
 from iot_backup.core.wording import is_path, place
-from iot_backup.errors import AccessDenied, EmptySource
+from iot_backup.crypto.state import SALT
+from iot_backup.errors import AccessDenied, EmptySource, Internal, StateUnreadable
 from iot_backup.repository import clocks, trust
 from iot_backup.repository.commit import Committed, Deadline, Outcome, Run
 from iot_backup.repository.opening import Repository, open_for_backup
 from iot_backup.storage.opening import open_store
 from iot_backup.storage.secret_values import Secrets
-from iot_backup.worker import folders, keys
+from iot_backup.worker import basis, configuration, folders, keys
+from iot_backup.worker.basis import Basis
 from iot_backup.worker.notes import CHANGED, DAMAGED, INCOMPLETE, SKIPPED, UNREADABLE, VANISHED, Noted
 from iot_backup.worker.packing import Destination, Packed, Sink, pack
 from iot_backup.worker.progress import Progress
@@ -50,10 +53,12 @@ def backup(
 ) -> tuple[BackupResult, tuple[Warn, ...]]:
     """Back the source up and commit it. After any error before the commit the store is as it was, plus at most announced garbage."""
     booted = time.clock_gettime(time.CLOCK_BOOTTIME)
-    selection = Selection(order.include, order.exclude)
     with folders.opened(source, order.path, order.claim) as root:
+        order, incomplete = configuration.completed(order, root)
+        selection = Selection(order.include, order.exclude)
         store = open_store(order.repository, secrets)
-        repository = open_for_backup(store, order.repository.namespace, order.trust, keys.writer(order.repository, secrets))
+        writer = keys.writer(order.repository, secrets)
+        repository = open_for_backup(store, order.repository.namespace, order.trust, writer)
         trust.check_algorithm(repository.record, order.repository.encryption.algorithm)
         started = datetime.now(UTC)
         clock = clocks.compared(started, store.now())
@@ -62,24 +67,52 @@ def backup(
             at=booted + order.timeout_seconds,
             on_store=clock.time(started) + timedelta(seconds=order.timeout_seconds),
         )
-        run = repository.begin(
+        attempt = _Attempt(order, repository, root, selection, clock, deadline, cancel, progress or Progress())
+        chosen = basis.chosen(order, repository, _source(order), writer.id, _log.info)
+        try:
+            committed, packed = attempt.made(chosen)
+        except StateUnreadable as error:  # in the middle of it; nothing was published
+            chosen = chosen.without(error)
+            committed, packed = attempt.made(chosen)
+    told = (*chosen.warnings, *incomplete, *_warnings(packed), *committed.warnings, *([clock.warning] if clock.warning else []))
+    return _result(repository, committed, packed), (*told, *_admission(repository))
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """All that a run is made of but for what it builds on."""
+
+    order: spec.BackupOrder
+    repository: Repository
+    root: int
+    selection: Selection
+    clock: clocks.Clock
+    deadline: Deadline
+    cancel: Cancel
+    progress: Progress
+
+    def made(self, on: Basis) -> tuple[Committed, Packed]:
+        """One run from its announcement to its commit, or to its abandonment."""
+        order = self.order
+        run = self.repository.begin(
             order.chain,
-            started=clock.time(started),
-            deadline=deadline,
+            started=self.clock.time(datetime.now(UTC)),
+            deadline=self.deadline,
             tool=f"iot-backup-operator {__version__}",
             source=_source(order),
             rng=os.urandom,
+            type_=on.type,
+            base=on.base,
+            seq=on.seq,
         )
         run.announce()
         try:
-            packed = _packed(order, repository, run, root, selection, cancel, progress or Progress())
-            cancel.commit_begins()
-            committed = run.commit(_outcome(order, packed, clock))
+            packed = _packed(order, self.repository, run, on, self.root, self.selection, self.cancel, self.progress)
+            self.cancel.commit_begins()
+            return run.commit(_outcome(order, packed, self.clock)), packed
         except BaseException as error:
             run.abandon(error)  # which leaves all as it is once the commit was sent
             raise
-    warnings = (*_warnings(packed), *committed.warnings, *([clock.warning] if clock.warning else []), *_admission(repository))
-    return _result(repository, committed, packed), warnings
 
 
 def _source(order: spec.BackupOrder) -> manifest.Source:
@@ -95,9 +128,16 @@ def _source(order: spec.BackupOrder) -> manifest.Source:
 
 
 def _packed(
-    order: spec.BackupOrder, repository: Repository, run: Run, root: int, selection: Selection, cancel: Cancel, progress: Progress
+    order: spec.BackupOrder,
+    repository: Repository,
+    run: Run,
+    on: Basis,
+    root: int,
+    selection: Selection,
+    cancel: Cancel,
+    progress: Progress,
 ) -> Packed:
-    """Archive and index in the store, not yet committed. EmptySource, AccessDenied, and what source and store raise."""
+    """Archive, index and state in the store, not yet committed. EmptySource, AccessDenied, and what source and store raise."""
     level = order.level if order.compression == "Zstd" else None
     _log.info("reading %s, %.2f s after the process began", place(order.claim), _age())
     counted = isinstance(order.repository.store, spec.S3Target)
@@ -105,15 +145,18 @@ def _packed(
     hint = expected_size(root, selection, one_file_system=one, compressed=level is not None, check=cancel.check) if counted else 0
     archive = Destination(repository.sealer(), _sink(repository.store, run.archive_key, hint))
     index = Destination(repository.sealer(), _sink(repository.store, run.index_key, 0))
+    state = Destination(repository.state_sealer(run.member, os.urandom(SALT)), _sink(repository.store, run.state_key, 0))
     packed = pack(
         root,
         archive,
         index,
-        archives=[run.member.id],
-        selection=selection,
-        one_file_system=one,
+        archives=[*on.archives, run.member.id],
         level=level,
         stop=cancel.requested,
+        selection=selection,
+        one_file_system=one,
+        state=state,
+        base=on.earlier,
         progress=progress,
     )
     if packed.counts.files + packed.counts.hard_links == 0 and not order.allow_empty:
@@ -164,6 +207,7 @@ def _outcome(order: spec.BackupOrder, packed: Packed, clock: clocks.Clock) -> Ou
         compression=manifest.Compression(algorithm=order.compression, level=order.level if order.compression == "Zstd" else 0),
         archive=_stored(packed.archive),
         index=_stored(packed.index),
+        state=_stored(packed.state),
         counts=manifest.Counts(
             files=counts.files + counts.hard_links,
             entries=counts.entries,
@@ -181,7 +225,9 @@ def _outcome(order: spec.BackupOrder, packed: Packed, clock: clocks.Clock) -> Ou
     )
 
 
-def _stored(stored: Stored) -> manifest.StoredObject:
+def _stored(stored: Stored | None) -> manifest.StoredObject:
+    if stored is None:
+        raise Internal("a backup was packed without its state. This is a defect: please report it.")
     return manifest.StoredObject(size=stored.size, sha256=stored.sha256, header_sha256=stored.header_sha256)
 
 
@@ -190,8 +236,9 @@ def _result(repository: Repository, committed: Committed, packed: Packed) -> Bac
     return BackupResult(
         archive=written.id,
         chain=written.chain,
-        type="Full",
+        type=written.type,
         seq=written.seq,
+        parent=written.parent.id if written.parent else None,
         start_time=written.start_time,
         completion_time=written.completion_time,
         snapshot_time=written.snapshot_time,

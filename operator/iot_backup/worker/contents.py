@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 from iot_backup.worker import tar
-from iot_backup.worker.frames import Frames
+from iot_backup.worker.deltas import BlockHashes
 from iot_backup.worker.notes import CHANGED, DAMAGED
 from iot_backup.worker.sparse import Extent
 from iot_backup.worker.xattrs import Place
@@ -39,6 +39,36 @@ class Files:
         return os.getxattr(place, name) if isinstance(place, int) else os.getxattr(place, name, follow_symlinks=False)
 
 
+class Buffer(Protocol):
+    """Where bytes of files go: the archive's frames, or nowhere. A reader may fill `view` from `pos` itself, and calls `flush` when it is full."""
+
+    size: int
+    view: memoryview
+    pos: int
+
+    def write(self, data: bytes, /) -> None: ...
+    def flush(self) -> None: ...
+    def check(self) -> None: ...
+
+
+class Nowhere:
+    """Takes bytes that are only to be hashed."""
+
+    def __init__(self, size: int, check: Callable[[], None]) -> None:
+        """`check` is called now and then, and raises what ended the pipeline."""
+        self.size = size
+        self.view = memoryview(bytearray(size))
+        self.pos = 0
+        self.check = check
+
+    def write(self, _data: bytes, /) -> None:
+        return
+
+    def flush(self) -> None:
+        self.check()
+        self.pos = 0
+
+
 class Copied(NamedTuple):
     """What became of a file's content: exactly the promised bytes are in the archive, in any case."""
 
@@ -49,14 +79,22 @@ class Copied(NamedTuple):
     reason: str = ""
 
 
-def copy(frames: Frames, files: Files, descriptor: int, size: int, data: Sequence[Extent] | None = None) -> Copied:
+def copy(
+    buffer: Buffer,
+    files: Files,
+    descriptor: int,
+    size: int,
+    data: Sequence[Extent] | None = None,
+    blocks: BlockHashes | None = None,
+) -> Copied:
     """Append `size` bytes of the file, and tar's padding. Errors of the file are in the answer; what is raised ends the pipeline.
 
-    `data`: of a sparse file, where it has data: only that is appended. The hash is of the whole content all the same.
+    `data`: of a sparse file, where it has data: only that is appended. The hash, and those of the blocks if asked for, are of the whole
+    content all the same.
     """
     if size > _READ_AHEAD_FROM:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-    copying = _Copying(frames, files, descriptor, size)
+    copying = _Copying(buffer, files, descriptor, size, blocks)
     if data is None:
         copying.run(size)
         stored = size
@@ -66,27 +104,36 @@ def copy(frames: Frames, files: Files, descriptor: int, size: int, data: Sequenc
             copying.run(extent.length)
         copying.hole(size)
         stored = sum(extent.length for extent in data)
-    frames.write(_ZEROS[: tar.padding(stored)])
+    buffer.write(_ZEROS[: tar.padding(stored)])
     return Copied(copying.digest.hexdigest(), copying.trouble, copying.reason)
+
+
+def copy_runs(buffer: Buffer, files: Files, descriptor: int, size: int, runs: Sequence[Extent], blocks: BlockHashes) -> str:
+    """Append these runs of a file of `size` bytes and hash their blocks alone; what went wrong, if anything."""
+    copying = _Copying(buffer, files, descriptor, size, blocks)
+    for run in runs:
+        copying.seek(run.start)
+        copying.run(run.length)
+    return copying.reason
 
 
 class _Copying:
     """One file on its way into the archive."""
 
-    def __init__(self, frames: Frames, files: Files, descriptor: int, size: int) -> None:
-        self._frames, self._files, self._descriptor, self._size = frames, files, descriptor, size
+    def __init__(self, buffer: Buffer, files: Files, descriptor: int, size: int, blocks: BlockHashes | None) -> None:
+        self._buffer, self._files, self._descriptor, self._size, self._blocks = buffer, files, descriptor, size, blocks
         self._at = 0
         self.digest = hashlib.sha256()
         self.trouble, self.reason = "", ""
 
     def run(self, length: int) -> None:
         """Append the next bytes; zeros, once the file gave less than it promised."""
-        frames, left = self._frames, length
+        buffer, left = self._buffer, length
         while left and not self.trouble:
-            if frames.pos == frames.size:
-                frames.flush()
-            begin = frames.pos
-            target = frames.view[begin : begin + left]
+            if buffer.pos == buffer.size:
+                buffer.flush()
+            begin = buffer.pos
+            target = buffer.view[begin : begin + left]
             try:
                 count = self._files.read(self._descriptor, target)
             except OSError as error:
@@ -96,30 +143,38 @@ class _Copying:
                 self._fail(CHANGED, f"shrank to {self._at + length - left} of {self._size} bytes while it was read")
                 break
             self.digest.update(target[:count])
-            frames.pos = begin + count
+            if self._blocks is not None:
+                self._blocks.update(target[:count])
+            buffer.pos = begin + count
             left -= count
         self._at += length
-        while left:
-            zeros = _ZEROS[:left]
-            self.digest.update(zeros)
-            frames.write(zeros)
-            left -= len(zeros)
+        self._hash_zeros(left, buffer.write)
 
     def hole(self, end: int) -> None:
         """Pass over what is a hole up to `end`. Hashed alone, it would hear of no error elsewhere: hence the check."""
         if end == self._at and self._at:
             return
         left, self._at = end - self._at, end
-        while left:
-            self._frames.check()
-            zeros = _ZEROS[:left]
-            self.digest.update(zeros)
-            left -= len(zeros)
+        self._hash_zeros(left, lambda _zeros: self._buffer.check())
+        self.seek(end)
+
+    def seek(self, position: int) -> None:
+        """Go on from there."""
+        self._at = position
         if not self.trouble:
             try:
-                self._files.seek(self._descriptor, end, os.SEEK_SET)
+                self._files.seek(self._descriptor, position, os.SEEK_SET)
             except OSError as error:
-                self._fail(DAMAGED, f"{error.strerror} at {end} of {self._size} bytes")
+                self._fail(DAMAGED, f"{error.strerror} at {position} of {self._size} bytes")
+
+    def _hash_zeros(self, count: int, each: Callable[[bytes], None]) -> None:
+        if self._blocks is not None:
+            self._blocks.zeros(count)
+        while count:
+            zeros = _ZEROS[:count]
+            each(zeros)
+            self.digest.update(zeros)
+            count -= len(zeros)
 
     def _fail(self, trouble: str, what: str) -> None:
         self.trouble, self.reason = trouble, f"{what}; zeros stand for the rest"

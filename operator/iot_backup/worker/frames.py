@@ -42,7 +42,7 @@ class Frames:
         """Raises what ended the pipeline; for who works long without writing."""
         self._flow.check()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray) -> None:
         """Append, over as many frames as it takes."""
         done = 0
         while done < len(data):

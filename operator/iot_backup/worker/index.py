@@ -49,6 +49,10 @@ ROOT: Final = b"."
 """Path of the backed-up folder itself, the first member."""
 
 
+BLOCKS_BEGIN: Final = b'{"blocks":{"size":'
+END_BEGIN: Final = b'{"end":'
+
+
 class Part(NamedTuple):
     """A run of a file's bytes, and where it is."""
 
@@ -101,9 +105,13 @@ class Row(NamedTuple):
 _NUMBERS = '"size":%d,"mtime_ns":%d,"ctime_ns":%d,"inode":%d,"mode":%d,"uid":%d,"gid":%d,'
 
 
-def first_line(archives: Sequence[str]) -> bytes:
-    """`archives`: ids of the backups whose archives the rows refer to, in the order of the chain, this one's last."""
-    return _line({"format": FORMAT, "version": VERSION, "archives": list(archives)})
+def first_line(archives: Sequence[str], snapshot_time_ns: int | None = None) -> bytes:
+    """`archives`: ids of the backups whose archives the rows refer to, in the order of the chain, this one's last.
+
+    `snapshot_time_ns`: of a state, when the walk began, on the clock that stamps the files.
+    """
+    line: dict[str, object] = {"format": FORMAT, "version": VERSION, "archives": list(archives)}
+    return _line(line if snapshot_time_ns is None else {**line, "snapshot_time_ns": snapshot_time_ns})
 
 
 def stat_text(path: bytes, kind: str, numbers: tuple[int, int, int, int, int, int, int]) -> str:
@@ -134,6 +142,16 @@ def member_line(row: Row) -> bytes:
     if row.xattrs:
         optional += ',"xattrs":{' + ",".join(f'{_text(name)}:"{b64encode(value).decode()}"' for name, value in row.xattrs) + "}"
     return f'{stat_text(row.path, row.kind, row[2:9])}"archive":{row.archive},"offset":{row.offset}{optional}}}\n'.encode("ascii")
+
+
+def unsure_line(path: bytes, kind: str) -> bytes:
+    """Of a state, in place of a row that the next backup must not go by: the path is in this backup, and no more is said of it."""
+    return f'{{"path":{_text(path)},"kind":"{kind}"}}\n'.encode("ascii")
+
+
+def blocks_line(size: int, digests: bytes) -> bytes:
+    """Of a state, behind a large file's row. `size`: bytes of a block; `digests`: of each block, one behind the other."""
+    return b'%b%d,"sha256":"%b"}}\n' % (BLOCKS_BEGIN, size, b64encode(digests))
 
 
 def note_line(note: str, path: bytes, reason: str) -> bytes:

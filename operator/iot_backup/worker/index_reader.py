@@ -57,7 +57,7 @@ class IndexReader:
         while "end" not in (line := self._line()):
             if "path" in line and "kind" in line:
                 self.members += 1
-                yield _row(line, len(self.archives))
+                yield parsed_row(line, len(self.archives))
             elif "note" in line:
                 note = str(line["note"])
                 self.notes[note] = self.notes.get(note, 0) + 1
@@ -88,7 +88,8 @@ class IndexReader:
         self.tar_size = end["tar_size"]
 
 
-def _row(line: dict[str, Any], archives: int) -> Row:
+def parsed_row(line: dict[str, Any], archives: int) -> Row:
+    """A row from its line's JSON, refusing what no row of ours can be. `archives`: how many there are. CorruptData."""
     try:
         row = Row(
             _name(line["path"]),
@@ -119,6 +120,14 @@ def _row(line: dict[str, Any], archives: int) -> Row:
     return row
 
 
+def parts_of(line: bytes) -> tuple[Part, ...]:
+    """The parts of a row of ours that is not read otherwise; none in most."""
+    if _PARTS not in line:  # a quote inside a name is written with a backslash
+        return ()
+    return tuple(Part(*part) for part in _DECODER.decode(line.decode("ascii"))["parts"])
+
+
+_PARTS = b',"parts":['
 _PLAIN_KEYS = 11
 """Keys of the most plain row: more may be one of the rare ones."""
 

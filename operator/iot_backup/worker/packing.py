@@ -1,9 +1,9 @@
 """The write pipeline: walk -> tar -> zstd frames -> sealed, hashed streams of archive and index, side by side.
 
-    walker thread        finds, reads and hashes files; fills the frames of archive and index
+    walker thread        finds, reads and hashes files; fills the frames of archive, index and state
     compression threads  (two)
     calling thread       seals and hashes the archive, inside the iterator that the store consumes
-    index thread         the same for the index
+    index, state threads the same for the index and the state
 
 Memory does not grow with the source, apart from hard links whose other names are still to come and the names of one folder. The first error anywhere, or a stop, ends all of it.
 """
@@ -14,18 +14,21 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from iot_backup.crypto.container import Sealer
 from iot_backup.errors import Internal
 from iot_backup.worker import tar
+from iot_backup.worker.changes import Changes
 from iot_backup.worker.compression import FramePool
 from iot_backup.worker.contents import Files
+from iot_backup.worker.earlier import Earlier
 from iot_backup.worker.flow import Flow, Stop
 from iot_backup.worker.frames import Frames
-from iot_backup.worker.index import first_line, last_line, note_line
 from iot_backup.worker.members import Counts, Members
 from iot_backup.worker.notes import DAMAGED, INCOMPLETE, UNREADABLE, Noted, Notes
 from iot_backup.worker.progress import Done, Progress
+from iot_backup.worker.rows import Rows
 from iot_backup.worker.sealing import SealedObject, Stored
 from iot_backup.worker.selection import EVERYTHING, Selection
 from iot_backup.worker.walk import Walk
@@ -56,6 +59,8 @@ class Packed:
 
     archive: Stored
     index: Stored
+    state: Stored | None
+    """None where no state was asked for."""
     counts: Counts
     notes: dict[str, Noted]
     """By kind (`notes.NOTES`)."""
@@ -83,41 +88,61 @@ def pack(
     stop: Stop,
     selection: Selection = EVERYTHING,
     one_file_system: bool = False,
+    state: Destination | None = None,
+    base: Earlier | None = None,
     files: Files | None = None,
     progress: Progress | None = None,
 ) -> Packed:
     """Back up the folder behind the descriptor `source`, which stays the caller's.
 
     `archives`: ids of the chain's backups whose archives the index refers to, this one's last. `level`: of zstd, None = frames are left as
-    they are. `selection`, `one_file_system`: as for Walk. The archive's sink runs on the calling thread, the index's on one of its own, both
-    at once. Raises what a sink raised, Cancelled, and AccessDenied or SourceUnavailable for the source's root; nothing
-    else of the source raises, it is in `notes`.
+    they are. `selection`, `one_file_system`: as for Walk. `state`: where the rows go that the next backup compares with. `base`: those
+    of an earlier backup, whose `archives` come before this one's; without it everything is stored. The archive's sink runs on the
+    calling thread, the others' each on one of its own, all at once. Raises what a sink raised, Cancelled, StateUnreadable, and
+    AccessDenied or SourceUnavailable for the source's root; nothing else of the source raises, it is in `notes`.
     """
     flow = Flow(stop)
     snapshot_time_ns = time.clock_gettime_ns(_COARSE_CLOCK)
-    with FramePool(level) as pool, FramePool(_INDEX_LEVEL, threads=1) as index_pool:
+    with FramePool(level) as pool, FramePool(_INDEX_LEVEL, threads=1) as lines_pool:
         archive_frames = Frames(flow, pool, seekable=level is not None)
-        index_frames = Frames(flow, index_pool, _INDEX_FRAME, _INDEX_BUFFERS)
+        index_frames = Frames(flow, lines_pool, _INDEX_FRAME, _INDEX_BUFFERS)
+        state_frames = Frames(flow, lines_pool, _INDEX_FRAME, _INDEX_BUFFERS) if state else None
         sealed_archive, sealed_index = SealedObject(archive_frames, archive.sealer), SealedObject(index_frames, index.sealer)
-        notes = Notes(lambda note, path, reason: index_frames.write(note_line(note, path, reason)))
+        sealed_state = SealedObject(state_frames, state.sealer) if state and state_frames else None
+        rows = Rows(index_frames, state_frames)
+        notes = Notes(rows.note)
         walk = Walk(source, notes, selection, one_file_system=one_file_system)
-        writer = _Writer(flow, walk, notes, archive_frames, index_frames, files or Files())
+        members = Members(archive_frames, rows, notes, files or Files(), len(archives) - 1)
+        changes = Changes(base, members, archive_frames, snapshot_time_ns) if base else None
+
         if progress is not None:
-            progress.follow(lambda: _done(writer.members.counts, sealed_archive))
-        walker = flow.run("walk", lambda: writer.run(archives))
-        indexer = flow.run("index", lambda: _store(sealed_index, index.sink))
+            progress.follow(lambda: _done(members.counts, sealed_archive))
+
+        def write() -> None:
+            rows.begin(archives, snapshot_time_ns)
+            _write(flow, walk, members, changes)
+            archive_frames.write(tar.END)
+            archive_frames.close()
+            rows.end(archive_frames.written)
+
+        walker = flow.run("walk", write)
+        beside = [flow.run("index", lambda: _store(sealed_index, index.sink))]
+        if state and sealed_state:
+            beside.append(flow.run("state", partial(_store, sealed_state, state.sink)))
         try:
             _store(sealed_archive, archive.sink)
         except BaseException as error:  # noqa: BLE001 - join raises what came first: this, or its cause in another stage
             flow.fail(error)
         # Also after a failure: who cleans up must know that nothing lands any more. A store has time limits of its own.
-        indexer.join()
+        for thread in beside:
+            thread.join()
         flow.join(walker)
     root = os.fstat(source)
     return Packed(
         archive=sealed_archive.stored(),
         index=sealed_index.stored(),
-        counts=writer.members.counts,
+        state=sealed_state.stored() if sealed_state else None,
+        counts=members.counts,
         notes=notes.noted,
         tar_size=archive_frames.written,
         root_uid=root.st_uid,
@@ -131,24 +156,17 @@ def _done(counts: Counts, archive: SealedObject) -> Done:
     return Done(counts.files + counts.hard_links, counts.source_bytes, archive.size)
 
 
-class _Writer:
-    """The plain side: the whole tar stream and the whole index."""
-
-    def __init__(self, flow: Flow, walk: Walk, notes: Notes, archive: Frames, index: Frames, files: Files) -> None:
-        self._flow, self._walk, self._notes, self._archive, self._index = flow, walk, notes, archive, index
-        self.members = Members(archive, index, notes, files)
-
-    def run(self, archives: Sequence[str]) -> None:
-        self.members.number = len(archives) - 1
-        self._index.write(first_line(archives))
-        for found in self._walk:
-            self._flow.check()
-            self.members.add(found)
-        self._archive.write(tar.END)
-        self._archive.close()
-        notes = sum(noted.count for noted in self._notes.noted.values())
-        self._index.write(last_line(members=self.members.written, notes=notes, tar_size=self._archive.written))
-        self._index.close()
+def _write(flow: Flow, walk: Walk, members: Members, changes: Changes | None) -> None:
+    """All that the walk finds, and with a base what is gone."""
+    if changes is None:
+        for found in walk:
+            flow.check()
+            members.add(found)
+        return
+    for found in walk:
+        flow.check()
+        changes.add(found)
+    changes.finish()
 
 
 def _store(sealed: SealedObject, sink: Sink) -> None:

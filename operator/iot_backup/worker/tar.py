@@ -14,6 +14,12 @@ END = bytes(2 * BLOCK)
 """Closes an archive; nothing follows it."""
 RESERVED = b".kbackup"
 """Top folder of the members that are ours. A user's own path of that name gets a `~` at its end inside the archive."""
+DELETED = RESERVED + b"/deleted/"
+"""Before a number: a list of paths that are gone."""
+METADATA = RESERVED + b"/metadata/"
+"""Before a file's name: new attributes of a file whose content did not change."""
+DELTA = RESERVED + b"/delta/"
+"""Before a file's name: changed blocks of it."""
 
 _NANOSECONDS = 1_000_000_000
 _MAX_ID = 0o7777777
@@ -59,12 +65,13 @@ def stored_size(row: Row) -> int:
     return sparse.stored_size(row.parts) if row.parts else row.size
 
 
-def header(row: Row) -> bytes:
+def header(row: Row, below: bytes = b"") -> bytes:
     """Everything of a member that stands before its content; of a sparse file also the map of its data.
 
-    Of `parts` only their lengths count, and which are holes: where they are need not be known yet.
+    Of `parts` only their lengths count, and which are holes: where they are need not be known yet. `below`: one of our own folders,
+    for a member that is about the path and not the path itself.
     """
-    name, link = stored_name(row.path), row.link
+    name, link = below + stored_name(row.path), row.link
     if row.kind == FOLDER:
         name += b"/"
     elif row.kind == HARD_LINK:

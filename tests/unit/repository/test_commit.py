@@ -27,7 +27,7 @@ def repository_of(world: World) -> Repository:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_backup_leaves_archive_index_and_manifest_and_no_announcement(mode: str) -> None:
+def test_a_backup_leaves_archive_index_state_and_manifest_and_no_announcement(mode: str) -> None:
     world = World(mode)
     repository = repository_of(world)
     before = set(world.store.objects)
@@ -35,9 +35,9 @@ def test_a_backup_leaves_archive_index_and_manifest_and_no_announcement(mode: st
     run.announce()
     announcement = json.loads(world.store.read(run.member.announcement))
     assert announcement["deadline"] == "2026-11-23T13:00:00Z"
-    assert announcement["objects"] == [run.index_key, run.archive_key]
+    assert announcement["objects"] == [run.state_key, run.index_key, run.archive_key]
     committed = run.commit(uploaded(repository, run))
-    assert set(world.store.objects) - before == {run.archive_key, run.index_key, run.member.manifest}
+    assert set(world.store.objects) - before == {run.archive_key, run.index_key, run.state_key, run.member.manifest}
     assert committed.manifest_sha256 == hashlib.sha256(world.store.read(run.member.manifest)).hexdigest()
     assert committed.manifest.seq == 1
     assert committed.warnings == ()
@@ -180,7 +180,7 @@ def test_the_flag_is_up_before_the_commit_leaves() -> None:
     runs.append(run)
     run.announce()
     run.commit(uploaded(repository, run))
-    assert seen == [("", False), (".full.tar.zst.age", False), (".index", False), (".manifest.json", True)]
+    assert seen == [("", False), (".full.tar.zst.age", False), (".index", False), (".state", False), (".manifest.json", True)]
     with pytest.raises(Internal, match="twice"):
         run.commit(uploaded(repository, replace_plan(run)))
 
@@ -190,7 +190,7 @@ def replace_plan(run: Run) -> Run:
     return Run(run.store, run.namespace, run.record, run.writer, replace(run.plan, member=replace(run.member, id="f" * 16)))
 
 
-@pytest.mark.parametrize("victim", ["archive", "index"])
+@pytest.mark.parametrize("victim", ["archive", "index", "state"])
 @pytest.mark.parametrize("damage", ["gone", "shorter"])
 def test_an_upload_that_is_not_there_any_more_is_noticed(victim: str, damage: str) -> None:
     world = World()
@@ -198,7 +198,7 @@ def test_an_upload_that_is_not_there_any_more_is_noticed(victim: str, damage: st
     run = begun(repository)
     run.announce()
     outcome = uploaded(repository, run)
-    key = run.archive_key if victim == "archive" else run.index_key
+    key = {"archive": run.archive_key, "index": run.index_key, "state": run.state_key}[victim]
     body, when = world.store.objects.pop(key)
     if damage == "shorter":
         world.store.objects[key] = (body[:-1], when)

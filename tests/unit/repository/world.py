@@ -95,12 +95,15 @@ def uploaded(repository: Repository, run: Run, content: bytes = b"archive" * 100
     index, index_facts = sealed(repository, b"index of " + content[:10])
     run.store.create_stream(run.archive_key, iter([archive[:100], archive[100:]]))
     run.store.create(run.index_key, index)
+    state, state_facts = sealed(repository, b"state of " + content[:10])
+    run.store.create(run.state_key, state)
     return Outcome(
         snapshot_time=NOW,
         completion_time=NOW,
         compression=Compression(algorithm="Zstd", level=1),
         archive=archive_facts,
         index=index_facts,
+        state=state_facts,
         counts=Counts(files=1, entries=2, folders=1, source_bytes=len(content)),
         root_owner=Owner(uid=0, gid=0),
     )

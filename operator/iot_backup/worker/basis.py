@@ -1,0 +1,86 @@
+"""What a backup builds on: chosen among the chain's good backups, and opened. Where that cannot be done, the backup is a Full."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from iot_backup import vocabulary
+from iot_backup.core import chains, spec
+from iot_backup.core import manifest as manifests
+from iot_backup.core.chains import Known, Wanted
+from iot_backup.core.report import Warn
+from iot_backup.errors import CorruptData, StateUnreadable
+from iot_backup.repository import floor
+from iot_backup.repository.commit import Base
+from iot_backup.worker.compression import Decompressed
+from iot_backup.worker.earlier import Earlier
+
+if TYPE_CHECKING:
+    from iot_backup.core.manifest import Manifest, Source
+    from iot_backup.repository.opening import Repository
+
+
+@dataclass(frozen=True)
+class Basis:
+    """How a run begins."""
+
+    type: spec.BackupType
+    seq: int
+    base: Base | None = None
+    earlier: Earlier | None = None
+    """The base's state, opened: to be read once."""
+    warnings: tuple[Warn, ...] = ()
+
+    @property
+    def archives(self) -> tuple[str, ...]:
+        """Ids of the backups whose archives rows of the base refer to."""
+        return self.earlier.archives if self.earlier else ()
+
+    def without(self, problem: CorruptData) -> Basis:
+        """The same as a Full, since the base's state cannot be used."""
+        message = f"{problem.message}. This backup is a Full instead; the next ones build on it."
+        return Basis("Full", self.seq, warnings=(*self.warnings, Warn(reason=vocabulary.STATE_UNREADABLE, message=message[:1500])))
+
+
+def chosen(order: spec.BackupOrder, repository: Repository, source: Source, writer: str, log: Callable[[str], None]) -> Basis:
+    """Nothing is written. RolledBack if the store shows less of the chain than is remembered; StorageUnavailable, AccessDenied.
+
+    `source`: as the manifest will name it; `writer`: id of our key; `log` is told why a backup became a Full.
+    """
+    catalogue = repository.catalogue
+    entries = catalogue.recent(order.chain)
+    floor.check(order.chain, entries, order.floor)
+    good = [Known(entry.manifest, entry.manifest_sha256) for entry in entries if entry.manifest]
+    seq = manifests.next_seq([known.manifest for known in good])
+    wanted = Wanted(
+        type=order.type,
+        source=source,
+        writer=writer,
+        writer_admitted=repository.writer_admitted,
+        cipher=repository.record.cipher,
+        recipient=repository.record.recipient,
+        generation=repository.record.generation,
+        max_chain_length=order.max_chain_length,
+    )
+    choice = chains.chosen(good, wanted, catalogue.doomed() if order.type in chains.BUILDS else ())
+    if choice.reason:
+        log(f"{choice.reason}: {choice.message}")
+    basis = Basis(choice.type, seq, warnings=choice.warnings)
+    if choice.base is None:
+        return basis
+    manifest = choice.base.manifest
+    try:
+        earlier = _opened(repository, manifest)
+    except CorruptData as error:
+        return basis.without(error)
+    return Basis(choice.type, seq, Base(manifest.member, choice.base.sha256), earlier, choice.warnings)
+
+
+def _opened(repository: Repository, manifest: Manifest) -> Earlier:
+    """CorruptData if the state is not what its manifest signs, or another backup's."""
+    earlier = Earlier(Decompressed(repository.state_reader(manifest)))
+    if earlier.archives[-1] != manifest.id:
+        raise StateUnreadable(f"the state of the backup {manifest.id} is that of {earlier.archives[-1]}")
+    return earlier
