@@ -221,24 +221,32 @@ def verify(setting: Setting, what: str | None, level: int, percent: float, scrat
 @click.command()
 @click.argument("old")
 @click.argument("new")
+@click.option("--text", is_flag=True, help="Also what changed inside text files; always so for two configuration backups.")
 @identity
 @common
-def diff(setting: Setting, old: str, new: str, identity_file: Path | None) -> int:
+def diff(setting: Setting, old: str, new: str, text: bool, identity_file: Path | None) -> int:
     """What changed from backup OLD to backup NEW: added (+), removed (-) and changed (~) paths. Needs the key."""
-    from iot_backup.standalone import catalogue, contents, output
+    from iot_backup.standalone import catalogue, contents, output, texts
     from iot_backup.standalone.diff import differences
 
     config, machine, key = setting.config(), setting.machine(), catalogue.Key(identity_file)
     sides = []
     for name in (old, new):
         there, manifest = catalogue.chosen(config, name, None, machine, key)
-        sides.append(contents.rows(catalogue.unsealed(there, machine, key), manifest))
-    found = differences(*sides)
+        sides.append((catalogue.unsealed(there, machine, key), manifest))
+    found = list(differences(*(contents.rows(*side) for side in sides)))
+    wants_text = text or all(manifest.type == "Configuration" for _, manifest in sides)
+    inside = texts.unified(sides[0], sides[1], found) if wants_text else {}
     if setting.json:
-        sys.stdout.writelines(output.items(each.plain() for each in found))
+        items = (each.plain() | ({"diff": inside[each.path]} if each.path in inside else {}) for each in found)
+        sys.stdout.writelines(output.items(items))
         return 0
     for each in found:
         click.echo(output.clean(each.line()))
+    for change in inside.values():
+        click.echo()
+        for line in change.split("\n")[:-1]:
+            click.echo(output.clean(line))
     return 0
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from iot_backup.errors import CorruptData, SourceUnavailable
-from iot_backup.standalone import catalogue, sites
+from iot_backup.standalone import catalogue, sites, wording
 from iot_backup.standalone.catalogue import Key, Opened
 from iot_backup.standalone.config import Backup
 from iot_backup.standalone.machine import Machine
@@ -45,7 +45,7 @@ class Answer:
     @property
     def problems(self) -> list[str]:
         """Of no single backup."""
-        own = [f"{problem.reason}: {problem.message}" for each in self.found for problem in each.problems]
+        own = [f"{problem.reason}: {wording.spoken(problem.message)}" for each in self.found for problem in each.problems]
         gone = [
             f"Missing: chain {chain} has no number {first}{f' to {last}' if last != first else ''}: somebody took those backups away"
             for each in self.found
@@ -122,4 +122,4 @@ def _plain(backup: Verified) -> dict[str, Any]:
 
 
 def _problems(backup: Verified) -> list[str]:
-    return [f"{problem.reason}: {problem.message}" for problem in backup.problems]
+    return [f"{problem.reason}: {wording.spoken(problem.message)}" for problem in backup.problems]
