@@ -7,14 +7,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from iot_backup.core.spec import Trust
+from iot_backup.repository import access
 from tests.pipeline.conftest import folder_place
-from tests.pipeline.handmade import chained, manifest_of, with_another_index
+from tests.pipeline.handmade import chained, manifest_of, opened, with_another_index
 from tests.pipeline.roundtrip import facts, odd_tree
-from tests.pipeline.sites import ROOT, Folder, Site, open_to_all
+from tests.pipeline.sites import NAMESPACE, ROOT, Folder, Site, open_to_all
 
 READER = Path(__file__).resolve().parents[2] / "extras" / "restore.py"
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it becomes another user")
@@ -212,9 +215,38 @@ def test_a_writer_whom_the_root_did_not_admit_does_not_count(volume_site: Site, 
     repo = (root / "repo.json").read_bytes()
     name = repo.partition(b'"root": "')[2][:64]
     (root / "repo.json").write_bytes(repo.replace(name, b"ab" * 32))
-    assert "this identity is not the one of repo.json" in refused("verify", root, "-i", identity)
-    assert "not signed by the root" in said("list", root)
+    assert "are not those of repo.json" in refused("verify", root, "-i", identity)
+    assert "whom nobody admitted" in said("list", root)
     assert archive in said("list", root)
+
+
+def test_a_renewed_identity_opens_what_was_before_and_the_old_one_nothing_new(
+    volume_site: Site, identity: Path, plant: Path, tmp_path: Path
+) -> None:
+    site, trust = volume_site, volume_site.trust
+    assert trust is not None
+    before = site.backup(plant).archive
+    repository = opened(site)
+    assert repository.identity is not None
+    renewed = access.renew(
+        repository.store, repository.record, NAMESPACE, repository.identity, None, [site.person.recipient],
+        fingerprint=trust.fingerprint, now=datetime.now(UTC),
+    )  # fmt: skip
+    (root, *_), new = [copy_of(site)], tmp_path / "new"
+    (_, key_file) = sorted((root / "keys").glob("*.recipients"), key=lambda path: path.stat().st_mtime_ns)
+    new.write_text(said("identity", "-i", tmp_path / "person", key_file))
+    site.trust = Trust(repository_id=trust.repository_id, fingerprint=renewed.fingerprint, recipient=renewed.record.recipient)
+    after = site.backup(plant).archive
+    said("verify", root, "-i", new, "--fingerprint", renewed.fingerprint)
+    for id_ in (before, after):
+        said("restore", root, id_, tmp_path / id_, "-i", new)
+        assert facts(tmp_path / id_) == facts(plant)
+    said("restore", root, before, tmp_path / "again", "-i", identity, "--fingerprint", trust.fingerprint)
+    assert "DOES NOT COUNT" in said("list", root, "-i", identity)
+    assert "names a cipher, a recipient" in refused("restore", root, after, tmp_path / "never", "-i", identity)
+    (generation,) = (root / "generations").iterdir()
+    generation.write_bytes(generation.read_bytes().replace(b'"number": 2', b'"number": 3'))
+    assert "are not those of repo.json" in refused("list", root, "-i", new)
 
 
 def test_another_key_is_refused(volume_site: Site, plant: Path, tmp_path: Path) -> None:
@@ -222,11 +254,11 @@ def test_another_key_is_refused(volume_site: Site, plant: Path, tmp_path: Path) 
     (tmp_path / "person").write_text(volume_site.person.text)
     root = copy_of(volume_site)
     for command in (["list", root], ["verify", root], ["restore", root, archive, tmp_path / "target"]):
-        assert "this identity is not the one of repo.json" in refused(*command, "-i", tmp_path / "person")
+        assert "are not those of repo.json" in refused(*command, "-i", tmp_path / "person")
     (stored,) = (root / "chains/daily").glob("*.age")
     assert "this key does not open" in refused("decrypt", stored, "-i", tmp_path / "person")
     assert "its identity is needed" in refused("restore", root, archive, tmp_path / "target")
-    assert "is another one" in refused("list", root, "--fingerprint", "0" * 64)
+    assert "are not those of repo.json" in refused("list", root, "--fingerprint", "0" * 64)
 
 
 EVIL = [
@@ -295,6 +327,38 @@ def test_every_backup_of_a_chain_comes_back(volume_site: Site, identity: Path, t
         assert facts(tmp_path / id_) == facts(tree)
     said("restore", copy_of(volume_site), ids[2], tmp_path / "part", "-i", identity, "--include", "disk.img")
     assert (tmp_path / "part" / "disk.img").read_bytes() == (trees[2] / "disk.img").read_bytes()
+
+
+def test_every_backup_of_a_chain_that_the_product_made_comes_back(volume_site: Site, identity: Path, tmp_path: Path) -> None:
+    """Deltas on deltas, holes that move, deletions, changed kinds, new attributes, names of one file; Incremental and Differential."""
+    tree, ids, trees = tmp_path / "tree", [], []
+    odd_tree(tree)
+    (tree / "disk.img").write_bytes(os.urandom(9 << 20))
+    with open(tree / "sparse.img", "wb") as file:
+        file.write(os.urandom(1 << 20))
+        file.truncate(40 << 20)
+    for step, type_ in enumerate(("Full", "Incremental", "Incremental", "Differential", "Incremental")):
+        if step:
+            for name, at in (("disk.img", step << 20), ("sparse.img", 9 * step << 20)):
+                with open(tree / name, "r+b") as file:
+                    file.seek(at)
+                    file.write(b"step %d" % step * 5000)
+            (tree / "secret").chmod(0o600 + step)
+            os.setxattr(tree / "size 513", "user.step", b"%d" % step)
+            (tree / f"size {[0, 1, 511, 512, 4096][step]}").unlink()
+            (tree / "empty folder" / f"name {step}").hardlink_to(tree / "a")
+            os.utime(tree / "deep", ns=(0, step))
+        ids.append(volume_site.backup(tree, type=type_).archive)
+        trees.append(tmp_path / f"as it was {step}")
+        subprocess.run(["cp", "-a", tree, trees[-1]], check=True)
+    types = [manifest_of(volume_site, id_).type for id_ in ids]
+    assert types == ["Full", "Incremental", "Incremental", "Differential", "Incremental"]
+    said("verify", copy_of(volume_site), "-i", identity)
+    for id_, was in zip(ids, trees, strict=True):
+        said("restore", copy_of(volume_site), id_, tmp_path / id_, "-i", identity)
+        assert facts(tmp_path / id_) == facts(was)
+    stored = {id_: manifest_of(volume_site, id_).archive.size for id_ in ids}
+    assert max(stored[id_] for id_ in ids[1:]) < 2 << 20 < stored[ids[0]], "increments hold what is new"
 
 
 def test_a_chain_with_a_member_that_is_gone_damaged_or_another_one_is_refused(volume_site: Site, identity: Path, tmp_path: Path) -> None:

@@ -71,6 +71,33 @@ def stored(seed: Site, tmp_path_factory: pytest.TempPathFactory) -> Verified:
     return Verified(site, [first, site.backup(tree).archive])
 
 
+@pytest.fixture(scope="module")
+def stored_chain(seed: Site, tmp_path_factory: pytest.TempPathFactory) -> Verified:
+    """A Full and two increments, the first of which holds changed blocks of a large file and a deletion."""
+    base = tmp_path_factory.mktemp("stored-chain")
+    open_to_all(base)
+    site, tree = seed.elsewhere(folder_place(base), base), base / "tree"
+    tree.mkdir()
+    (tree / "disk.img").write_bytes(random.Random(7).randbytes(10_000_000))
+    (tree / "gone").write_bytes(b"gone")
+    ids = [site.backup(tree).archive]
+    with open(tree / "disk.img", "r+b") as file:
+        file.seek(5_000_000)
+        file.write(b"changed")
+    (tree / "gone").unlink()
+    ids.append(site.backup(tree, type="Incremental").archive)
+    (tree / "new").write_bytes(b"new")
+    ids.append(site.backup(tree, type="Incremental").archive)
+    return Verified(site, ids)
+
+
+@pytest.fixture
+def grown(stored_chain: Verified, tmp_path: Path) -> Verified:
+    """The same, to be changed."""
+    open_to_all(tmp_path)
+    return Verified(stored_chain.site.elsewhere(folder_place(tmp_path), tmp_path), stored_chain.ids)
+
+
 @pytest.fixture
 def two(stored: Verified, tmp_path: Path) -> Verified:
     """The same, to be changed."""
@@ -160,6 +187,28 @@ def test_a_whole_chain_is_found_whole(chain: Verified, level: Level) -> None:
     assert [backup.files for backup in found.backups] == ([3, 3] if level >= Level.CONTENT else [0, 0])
 
 
+@pytest.mark.parametrize("level", list(Level))
+def test_a_chain_with_deltas_is_found_whole(grown: Verified, level: Level) -> None:
+    found = grown.at(level, scratch=grown.site.folder("scratch"))
+    assert found.ok, reasons(found)
+    assert [backup.type for backup in found.backups] == ["Full", "Incremental", "Incremental"]
+    assert [backup.files for backup in found.backups] == ([2, 1, 2] if level >= Level.CONTENT else [0, 0, 0])
+
+
+def test_damage_below_a_delta_is_told_of_each_backup_that_needs_it(grown: Verified) -> None:
+    """The first half of the large file lies in the Full, a block in the middle in the increment."""
+    full, increment = grown.key(0, ".age"), grown.key(1, ".age")
+    # Of a small archive all is read with the table of its frames, before any file.
+    for key, bad, words in ((full, [True, True, True], "disk.img"), (increment, [False, True, True], "damaged in chunk 0")):
+        whole = grown.place.read(key)
+        grown.place.put(key, flipped(20_000)(whole))
+        found = grown.at(Level.CONTENT, percent=99.999999)
+        assert [not backup.ok for backup in found.backups] == bad
+        assert all(words in message for _, message in reasons(found))
+        grown.place.put(key, whole)
+    assert grown.at(Level.CONTENT).ok
+
+
 def test_an_increment_is_looked_at_with_what_it_builds_on(chain: Verified) -> None:
     assert [backup.member.id for backup in chain.at(Level.METADATA, ids=[chain.ids[1]]).backups] == chain.ids
     assert [backup.member.id for backup in chain.at(Level.METADATA, ids=[chain.ids[0]]).backups] == chain.ids[:1]
@@ -210,7 +259,7 @@ def test_an_index_that_contradicts_itself(two: Verified, what: bytes, instead: b
     assert any(words in message for message in messages), messages
 
 
-OBJECTS = (".age", ".index", ".manifest.json")
+OBJECTS = (".age", ".index", ".state", ".manifest.json")
 PLACES = [3, 80, 200, 300, 0.5, 0.9, -1, -5, -17]
 """First line, stanza, its body, nonce or first chunk; in the middle; table of frames, its footer, authentication tag of the last chunk."""
 
