@@ -11,6 +11,7 @@ import pytest
 from iot_backup.core.spec import Encryption, Repository, S3Target, SecretSource, VolumeTarget
 from iot_backup.errors import InvalidSpec, IotBackupError, SecretMissing, StorageUnavailable, UntrustedCertificate
 from iot_backup.storage.opening import open_store
+from iot_backup.storage.secret_values import MountedSecrets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,21 +57,21 @@ def test_an_s3_store_is_rooted_at_prefix_and_namespace(minio: Minio, tmp_path: P
         secret_access_key=SecretSource(secret="x", key="secret", file="secret"),
         ca=SecretSource(secret="x", key="ca.crt", file="ca"),
     )
-    store = open_store(repository(target), tmp_path)
+    store = open_store(repository(target), MountedSecrets(tmp_path))
     store.create("repo.json", b"x")
     assert minio.keys(bucket) == {"backups/site a/ns/plant-7/repo.json"}
     assert [info.key for info in store.list("")] == ["repo.json"]
 
 
 def test_a_volume_store_is_rooted_at_path_and_namespace(tmp_path: Path) -> None:
-    store = open_store(repository(VolumeTarget(claim="nas", mount=str(tmp_path), path="backups/a")), tmp_path)
+    store = open_store(repository(VolumeTarget(claim="nas", mount=str(tmp_path), path="backups/a")), MountedSecrets(tmp_path))
     store.create("repo.json", b"x")
     assert (tmp_path / "backups/a/ns/plant-7/repo.json").read_bytes() == b"x"
 
 
 def test_a_claim_that_is_not_mounted_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(StorageUnavailable, match=r"claim nas is not mounted at .*/nowhere"):
-        open_store(repository(VolumeTarget(claim="nas", mount=str(tmp_path / "nowhere"))), tmp_path)
+        open_store(repository(VolumeTarget(claim="nas", mount=str(tmp_path / "nowhere"))), MountedSecrets(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_a_secret_that_lacks_its_value_is_named(secrets_dir: Path, content: byte
     else:
         path.write_bytes(content)
     with pytest.raises(SecretMissing, match=words):
-        open_store(repository(s3()), secrets_dir)
+        open_store(repository(s3()), MountedSecrets(secrets_dir))
 
 
 @pytest.mark.parametrize(
@@ -105,12 +106,12 @@ def test_a_secret_that_lacks_its_value_is_named(secrets_dir: Path, content: byte
 )
 def test_a_target_that_cannot_be_meant_is_refused(secrets_dir: Path, changes: Any, error: type[IotBackupError], words: str) -> None:
     with pytest.raises(error, match=words):
-        open_store(repository(s3(**changes)), secrets_dir)
+        open_store(repository(s3(**changes)), MountedSecrets(secrets_dir))
 
 
 def test_a_ca_that_is_no_certificate_is_told_at_the_first_request(secrets_dir: Path) -> None:
     (secrets_dir / "ca").write_text("not a certificate")
-    store = open_store(repository(s3(ca=SecretSource(secret="our-ca", key="ca.crt", file="ca"))), secrets_dir)
+    store = open_store(repository(s3(ca=SecretSource(secret="our-ca", key="ca.crt", file="ca"))), MountedSecrets(secrets_dir))
     for ask in (store.now, lambda: store.read("repo.json"), store.now):
         with pytest.raises(UntrustedCertificate, match=r"key ca.crt of Secret our-ca.*must be PEM"):
             ask()
@@ -120,8 +121,8 @@ def test_a_ca_that_is_no_certificate_is_told_at_the_first_request(secrets_dir: P
 def test_opening_imports_neither_boto3_nor_what_the_other_kind_needs(secrets_dir: Path, target: S3Target | VolumeTarget) -> None:
     program = (
         "import sys\nfrom pathlib import Path\n"
-        "from iot_backup.core.spec import Repository\nfrom iot_backup.storage.opening import open_store\n"
-        f"open_store(Repository.model_validate_json({repository(target).model_dump_json()!r}), Path({str(secrets_dir)!r}))\n"
+        "from iot_backup.core.spec import Repository\nfrom iot_backup.storage.opening import open_store\nfrom iot_backup.storage.secret_values import MountedSecrets\n"
+        f"open_store(Repository.model_validate_json({repository(target).model_dump_json()!r}), MountedSecrets(Path({str(secrets_dir)!r})))\n"
         "print(*sorted({'boto3', 'botocore', 'obstore', 'kopf', 'kubernetes'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": "operator"}, capture_output=True, text=True, check=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from iot_backup.core import spec
 from iot_backup.crypto.identity import Identity
 from iot_backup.storage.opening import open_store
+from iot_backup.storage.secret_values import MountedSecrets
 from tests.pipeline.roundtrip import facts
 from tests.pipeline.worker_process import SOMEBODY, Ended, Worker
 
@@ -144,7 +145,7 @@ class Site:
 
     def store(self) -> Store:
         """The same place through our own code, for what only it can write."""
-        return open_store(self.repository(), self.secrets_dir)
+        return open_store(self.repository(), MountedSecrets(self.secrets_dir))
 
     def start(self, order: spec.BackupOrder | spec.RestoreOrder | spec.ProbeOrder, **how: Any) -> Worker:
         paths = {

@@ -15,6 +15,7 @@ from iot_backup.crypto.signing import WriterKey
 from iot_backup.errors import Busy
 from iot_backup.repository import creation
 from iot_backup.repository.writers import Keys
+from iot_backup.storage.secret_values import MountedSecrets
 from iot_backup.worker import backup
 from iot_backup.worker.cancelling import Cancel
 from tests.pipeline.sites import Folder, Site
@@ -35,8 +36,8 @@ def test_a_backup_beyond_its_timeout_is_not_committed_and_removes_what_it_upload
     with monkeypatch.context() as patched:
         patched.setattr(backup, "time", slow)
         with pytest.raises(Busy, match="longer than its timeout"):
-            backup.backup(site.backup_order(timeout_seconds=15), site.secrets_dir, tmp_path / "source", Cancel())
+            backup.backup(site.backup_order(timeout_seconds=15), MountedSecrets(site.secrets_dir), tmp_path / "source", Cancel())
     assert site.place.keys() == before
 
-    committed, _ = backup.backup(site.backup_order(timeout_seconds=15), site.secrets_dir, tmp_path / "source", Cancel())
+    committed, _ = backup.backup(site.backup_order(timeout_seconds=15), MountedSecrets(site.secrets_dir), tmp_path / "source", Cancel())
     assert f"{committed.archive}.manifest.json" in "".join(site.place.keys())

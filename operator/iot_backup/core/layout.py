@@ -1,6 +1,6 @@
 """Where everything lies in a repository: keys are built here from checked parts, and nowhere else.
 
-Keys are relative to the repository's root (`ns/<namespace>/` below the store's prefix). A listed key counts only if it
+Keys are relative to the repository's root (`ns/<namespace>/` below the store's prefix, `site/<name>/` for a stand-alone site). A listed key counts only if it
 parses back to itself; a manifest, a report or a listing never supplies a key.
 """
 
@@ -43,9 +43,9 @@ def checked(name: str, what: str) -> str:
     return name
 
 
-def root(namespace: str) -> str:
-    """The repository's root below the store's prefix, with a slash at the end."""
-    return f"ns/{checked(namespace, 'namespace')}/"
+def root(namespace: str, scope: str | None = None) -> str:
+    """The repository's root below the store's prefix, with a slash at the end. `scope`: "site" for a stand-alone site's."""
+    return f"{scope or 'ns'}/{checked(namespace, 'site' if scope else 'namespace')}/"
 
 
 @dataclass(frozen=True)

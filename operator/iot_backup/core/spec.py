@@ -35,11 +35,14 @@ class Wire(BaseModel):
 
 
 class SecretSource(Wire):
-    """Names a Secret's key for messages; its value, if there, is the file `file` below `vocabulary.SECRETS`."""
+    """Names a Secret's key for messages; its value, if there, is the file `file` below `vocabulary.SECRETS`.
+
+    Stand-alone `secret` says where the value named `key` comes from ("environment variable"), and there is no file.
+    """
 
     secret: str
     key: str
-    file: str
+    file: str = ""
 
 
 class S3Target(Wire):
@@ -102,6 +105,8 @@ class Repository(Wire):
     storage: str
     """Name of the BackupStorage, for messages."""
     namespace: Name
+    """Whose it is: a namespace of a cluster, or, with `scope`, a site."""
+    scope: Literal["site"] | None = None
     store: StoreTarget
     encryption: Encryption
     writer_key: SecretSource

@@ -57,11 +57,6 @@ def archive(store: Store, manifest: Manifest, identity: Identity | None) -> Rang
     return RangedReader(fetch, expected.size, manifest.cipher, identity, expected.header_sha256)
 
 
-def twice(store: Store, key: str, expected: StoredObject) -> Pull:
-    """An object that is compared whole with its manifest now, and read again as it is pulled. CorruptData, then and now."""
-    return Pull(again(_stream(store, key), verify(store, key, expected)))
-
-
 def index(store: Store, manifest: Manifest, identity: Identity | None, verified: Blocks | None = None) -> Opener:
     """The list of files, decrypted while it is pulled. KeyMissing, WrongKey, CorruptData.
 
@@ -83,6 +78,11 @@ def again(chunks: Iterable[bytes], verified: Blocks) -> Iterator[bytes]:
         yield block
     if count != len(verified):
         raise CorruptData("the store gave fewer bytes than when they were verified a moment ago: somebody changes its objects")
+
+
+def twice(store: Store, key: str, expected: StoredObject) -> Pull:
+    """An object that is compared whole with its manifest now, and read again as it is pulled. CorruptData, then and now."""
+    return Pull(again(_stream(store, key), verify(store, key, expected)))
 
 
 class Pull:

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from iot_backup.core.report import Capabilities
+from iot_backup.core.wording import place
 from iot_backup.errors import AccessDenied, AlreadyExists, IotBackupError
 from iot_backup.storage.s3 import S3Store
 from iot_backup.storage.volume import VolumeStore
@@ -76,7 +77,7 @@ def _check_group(store: VolumeStore, key: str) -> None:
         store.delete(key)
     if found.st_gid != store.group or stat.S_IMODE(found.st_mode) != 0o660:
         raise AccessDenied(
-            f"what is written to claim {store.claim} belongs to group {found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}, instead of group "
+            f"what is written to {place(store.claim)} belongs to group {found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}, instead of group "
             f"{store.group}, mode 0660, so runs under other users could not read it. Set spec.volume.group of the BackupStorage to "
             f"{found.st_gid}, or let the claim's file system and its mount options allow the group."
         )

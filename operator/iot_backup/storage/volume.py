@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from iot_backup.core.wording import is_path, place
 from iot_backup.errors import AlreadyExists, CorruptData, StorageUnavailable
 from iot_backup.storage import folders, keys
 from iot_backup.storage.store import READ_LIMIT, Chunk, ObjectInfo
@@ -35,7 +36,8 @@ class VolumeStore:
         try:
             self._base = os.open(mount, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise StorageUnavailable(f"claim {claim} is not mounted at {mount}: {os.strerror(error.errno or 0)}") from error
+            what = f"the folder {mount} cannot be used" if is_path(claim) else f"claim {claim} is not mounted at {mount}"
+            raise StorageUnavailable(f"{what}: {os.strerror(error.errno or 0)}") from error
         weakref.finalize(self, os.close, self._base)
 
     def create(self, key: str, body: bytes) -> None:
@@ -59,7 +61,7 @@ class VolumeStore:
         with self._object(key) as descriptor:
             size = os.fstat(descriptor).st_size
             if size > limit:
-                raise CorruptData(f"{key} on claim {self.claim} has {size} bytes, but an object of its kind has at most {limit}")
+                raise CorruptData(f"{key} on {place(self.claim)} has {size} bytes, but an object of its kind has at most {limit}")
             return _read(descriptor, 0, size)
 
     def read_range(self, key: str, start: int, length: int) -> bytes:
@@ -113,7 +115,7 @@ class VolumeStore:
         except FileExistsError:
             # A repeated NFS request finds the link its first attempt made.
             if not _same_file(folder, unfinished, name):
-                raise AlreadyExists(f"{key} on claim {self.claim} is there already") from None
+                raise AlreadyExists(f"{key} on {place(self.claim)} is there already") from None
         except OSError as error:
             if error.errno in NO_LINKS:
                 raise no_links(self._place(key, writing=True), error) from error

@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING
 from iot_backup import __version__, vocabulary
 from iot_backup.core import manifest, spec
 from iot_backup.core.report import BackupResult, Warn
+from iot_backup.core.wording import is_path, place
 from iot_backup.crypto.state import SALT
-from iot_backup.errors import AccessDenied, EmptySource, Internal, StateUnreadable
+from iot_backup.errors import AccessDenied, EmptySource, Internal, IotBackupError, StateUnreadable
 from iot_backup.repository import clocks, trust
 from iot_backup.repository.commit import Committed, Deadline, Outcome, Run
 from iot_backup.repository.opening import Repository, open_for_backup
 from iot_backup.storage.opening import open_store
+from iot_backup.storage.secret_values import Secrets
 from iot_backup.worker import basis, configuration, folders, keys
 from iot_backup.worker.basis import Basis
 from iot_backup.worker.notes import CHANGED, DAMAGED, INCOMPLETE, SKIPPED, UNREADABLE, VANISHED, Noted
 from iot_backup.worker.packing import Destination, Packed, Sink, pack
+from iot_backup.worker.progress import Progress
 from iot_backup.worker.sealing import Stored
 from iot_backup.worker.selection import Selection, described
 from iot_backup.worker.sizing import expected_size
@@ -45,7 +48,9 @@ WARNINGS = {
 """Reason and meaning of each kind of note."""
 
 
-def backup(order: spec.BackupOrder, secrets: Path, source: Path, cancel: Cancel) -> tuple[BackupResult, tuple[Warn, ...]]:
+def backup(
+    order: spec.BackupOrder, secrets: Secrets, source: Path, cancel: Cancel, progress: Progress | None = None
+) -> tuple[BackupResult, tuple[Warn, ...]]:
     """Back the source up and commit it. After any error before the commit the store is as it was, plus at most announced garbage."""
     booted = time.clock_gettime(time.CLOCK_BOOTTIME)
     with folders.opened(source, order.path, order.claim) as root:
@@ -62,7 +67,7 @@ def backup(order: spec.BackupOrder, secrets: Path, source: Path, cancel: Cancel)
             at=booted + order.timeout_seconds,
             on_store=clock.time(started) + timedelta(seconds=order.timeout_seconds),
         )
-        attempt = _Attempt(order, repository, root, selection, clock, deadline, cancel)
+        attempt = _Attempt(order, repository, root, selection, clock, deadline, cancel, progress or Progress())
         chosen = basis.chosen(order, repository, _source(order), writer.id, _log.info)
         try:
             committed, packed = attempt.made(chosen)
@@ -84,6 +89,7 @@ class _Attempt:
     clock: clocks.Clock
     deadline: Deadline
     cancel: Cancel
+    progress: Progress
 
     def made(self, on: Basis) -> tuple[Committed, Packed]:
         """One run from its announcement to its commit, or to its abandonment."""
@@ -101,12 +107,60 @@ class _Attempt:
         )
         run.announce()
         try:
-            packed = _packed(order, self.repository, run, on, self.root, self.selection, self.cancel)
+            packed = self._packed(run, on)
             self.cancel.commit_begins()
             return run.commit(_outcome(order, packed, self.clock)), packed
         except BaseException as error:
             run.abandon(error)  # which leaves all as it is once the commit was sent
             raise
+
+    def _packed(self, run: Run, on: Basis) -> Packed:
+        """Archive, index and state in the store, not yet committed. EmptySource, AccessDenied, and what source and store raise."""
+        order, repository = self.order, self.repository
+        level = order.level if order.compression == "Zstd" else None
+        _log.info("reading %s, %.2f s after the process began", place(order.claim), _age())
+        packed = pack(
+            self.root,
+            Destination(repository.sealer(), _sink(repository.store, run.archive_key, self._size_hint(compressed=level is not None))),
+            Destination(repository.sealer(), _sink(repository.store, run.index_key, 0)),
+            archives=[*on.archives, run.member.id],
+            level=level,
+            stop=self.cancel.requested,
+            selection=self.selection,
+            one_file_system=order.one_file_system,
+            state=Destination(repository.state_sealer(run.member, os.urandom(SALT)), _sink(repository.store, run.state_key, 0)),
+            base=on.earlier,
+            progress=self.progress,
+        )
+        if packed.counts.files + packed.counts.hard_links == 0 and not order.allow_empty:
+            raise self._empty(packed)
+        return packed
+
+    def _size_hint(self, *, compressed: bool) -> int:
+        order = self.order
+        if not isinstance(order.repository.store, spec.S3Target):
+            return 0
+        check, one = self.cancel.check, order.one_file_system
+        return expected_size(self.root, self.selection, one_file_system=one, compressed=compressed, check=check)
+
+    def _empty(self, packed: Packed) -> IotBackupError:
+        """Why there is no file in the backup."""
+        order = self.order
+        unreadable = packed.notes[UNREADABLE]
+        if unreadable.count:
+            return AccessDenied(
+                f"user {os.geteuid()} can read no file of {place(order.claim)}: {unreadable.count} refused, for example {unreadable.examples[0]}. "
+                f"Its root belongs to {packed.root_uid}:{packed.root_gid}: {_another_user(order.claim)}"
+            )
+        if self.selection:
+            return EmptySource(
+                f"the patterns ({described(order.include, order.exclude)}) select no file of {place(order.claim)}, folder {order.path or '/'!r}: "
+                "they are gitignore's syntax, relative to that folder. Correct them; if there may be nothing, set allowEmpty: true."
+            )
+        return EmptySource(
+            f"{place(order.claim)}, folder {order.path or '/'!r}, holds no file ({packed.counts.folders} folders): an empty volume is more often an accident "
+            f"than data. {_if_empty(order.claim)}"
+        )
 
 
 def _source(order: spec.BackupOrder) -> manifest.Source:
@@ -121,47 +175,12 @@ def _source(order: spec.BackupOrder) -> manifest.Source:
     )
 
 
-def _packed(
-    order: spec.BackupOrder, repository: Repository, run: Run, on: Basis, root: int, selection: Selection, cancel: Cancel
-) -> Packed:
-    """Archive, index and state in the store, not yet committed. EmptySource, AccessDenied, and what source and store raise."""
-    level = order.level if order.compression == "Zstd" else None
-    _log.info("reading claim %s, %.2f s after the process began", order.claim, _age())
-    counted = isinstance(order.repository.store, spec.S3Target)
-    one = order.one_file_system
-    hint = expected_size(root, selection, one_file_system=one, compressed=level is not None, check=cancel.check) if counted else 0
-    archive = Destination(repository.sealer(), _sink(repository.store, run.archive_key, hint))
-    index = Destination(repository.sealer(), _sink(repository.store, run.index_key, 0))
-    state = Destination(repository.state_sealer(run.member, os.urandom(SALT)), _sink(repository.store, run.state_key, 0))
-    packed = pack(
-        root,
-        archive,
-        index,
-        archives=[*on.archives, run.member.id],
-        level=level,
-        stop=cancel.requested,
-        selection=selection,
-        one_file_system=one,
-        state=state,
-        base=on.earlier,
-    )
-    if packed.counts.files + packed.counts.hard_links == 0 and not order.allow_empty:
-        unreadable = packed.notes[UNREADABLE]
-        if unreadable.count:
-            raise AccessDenied(
-                f"user {os.geteuid()} can read no file of claim {order.claim}: {unreadable.count} refused, for example {unreadable.examples[0]}. "
-                f"Its root belongs to {packed.root_uid}:{packed.root_gid}: set worker.securityContext.runAsUser, or worker.identity: Root."
-            )
-        if selection:
-            raise EmptySource(
-                f"the patterns ({described(order.include, order.exclude)}) select no file of claim {order.claim}, folder {order.path or '/'!r}: "
-                "they are gitignore's syntax, relative to that folder. Correct them; if there may be nothing, set allowEmpty: true."
-            )
-        raise EmptySource(
-            f"claim {order.claim}, folder {order.path or '/'!r}, holds no file ({packed.counts.folders} folders): an empty volume is more often an accident "
-            "than data. Check the claim; if it may be empty, set allowEmpty: true."
-        )
-    return packed
+def _another_user(claim: str) -> str:
+    return "run as that user, or as root." if is_path(claim) else "set worker.securityContext.runAsUser, or worker.identity: Root."
+
+
+def _if_empty(claim: str) -> str:
+    return "Is something not mounted there?" if is_path(claim) else "Check the claim; if it may be empty, set allowEmpty: true."
 
 
 def _sink(store: Store, key: str, size_hint: int) -> Sink:

@@ -61,7 +61,7 @@ def chosen(order: spec.BackupOrder, repository: Repository, source: Source, writ
         writer_admitted=repository.writer_admitted,
         cipher=repository.record.cipher,
         recipient=repository.record.recipient,
-        generation=1,
+        generation=repository.record.generation,
         max_chain_length=order.max_chain_length,
     )
     choice = chains.chosen(good, wanted, catalogue.doomed() if order.type in chains.BUILDS else ())

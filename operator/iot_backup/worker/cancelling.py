@@ -27,6 +27,8 @@ class Cancel:
 
     def __init__(self) -> None:
         self.requested = threading.Event()
+        self.signal = signal.SIGTERM
+        """Which one asked last."""
         self._lock = threading.Lock()
         self._committing = False
 
@@ -61,7 +63,7 @@ def on_signals(cancel: Cancel, give_up: Callable[[], None]) -> None:
 
     def listen() -> None:
         while True:
-            number = signal.sigwait(SIGNALS)
+            cancel.signal = number = signal.Signals(signal.sigwait(SIGNALS))
             if not cancel.request():
                 _log.warning("asked to stop (signal %d) while the commit is under way: finishing it first", number)
                 continue

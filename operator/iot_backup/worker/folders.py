@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from iot_backup.core.wording import is_path, place
 from iot_backup.errors import AccessDenied, SourceUnavailable
 from iot_backup.worker.walk import LISTED
 
@@ -32,17 +33,21 @@ def _entered(above: int | None, name: str, claim: str, shown: str) -> int:
     try:
         return os.open(name, LISTED, dir_fd=above)
     except FileNotFoundError as error:
-        raise SourceUnavailable(f"claim {claim} has no folder {shown!r}: correct the path, or create it") from error
+        raise SourceUnavailable(f"{place(claim)} has no folder {shown!r}: correct the path, or create it") from error
     except PermissionError as error:
         found = os.stat(name, dir_fd=above, follow_symlinks=False)
         raise refused(claim, shown, found) from error
     except OSError as error:
-        raise SourceUnavailable(f"{shown!r} of claim {claim} is no folder, or a link, which is not followed: {error.strerror}") from error
+        raise SourceUnavailable(f"{shown!r} of {place(claim)} is no folder, or a link, which is not followed: {error.strerror}") from error
 
 
 def refused(claim: str, shown: str, found: os.stat_result) -> AccessDenied:
     """What to say, and to do, where this user may not enter."""
+    whom = found.st_uid or "the owner of the files"
+    advice = (
+        f"Run as user {whom}, or as root." if is_path(claim) else f"Set worker.securityContext.runAsUser: {whom}, or worker.identity: Root."
+    )
     return AccessDenied(
-        f"user {os.geteuid()} may not read {shown!r} of claim {claim}: it belongs to {found.st_uid}:{found.st_gid}, mode "
-        f"{stat.S_IMODE(found.st_mode):04o}. Set worker.securityContext.runAsUser: {found.st_uid or 'the owner of the files'}, or worker.identity: Root."
+        f"user {os.geteuid()} may not read {shown!r} of {place(claim)}: it belongs to {found.st_uid}:{found.st_gid}, mode "
+        f"{stat.S_IMODE(found.st_mode):04o}. {advice}"
     )

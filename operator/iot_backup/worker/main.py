@@ -14,6 +14,7 @@ from iot_backup import vocabulary
 from iot_backup.core import report as reports
 from iot_backup.core import spec
 from iot_backup.errors import Cancelled, Internal, InvalidSpec, IotBackupError
+from iot_backup.storage.secret_values import MountedSecrets
 from iot_backup.worker.cancelling import Cancel, on_signals
 
 _log = logging.getLogger(__name__)
@@ -60,22 +61,23 @@ def run(operation: str, spec_file: Path, spec_sha256: str, pod: Pod) -> int:
 
 def _carry_out(operation: str, spec_file: Path, spec_sha256: str, pod: Pod, cancel: Cancel) -> reports.Report:
     order = spec.decode(_read(spec_file), spec_sha256)
+    secrets = MountedSecrets(pod.secrets)
     if order.kind != operation:
         raise InvalidSpec(f"the spec orders a {order.kind}, the container was started for a {operation}; let the operator make a new Job")
     if isinstance(order, spec.BackupOrder):
         from iot_backup.worker.backup import backup
 
-        result, warnings = backup(order, pod.secrets, pod.source, cancel)
+        result, warnings = backup(order, secrets, pod.source, cancel)
         return reports.Report(kind="backup", job=pod.job, job_uid=pod.job_uid, backup=result, warnings=warnings)
     if isinstance(order, spec.RestoreOrder):
         from iot_backup.worker.restore import restore
 
-        restored, warnings = restore(order, pod.secrets, pod.target, cancel)
+        restored, warnings = restore(order, secrets, pod.target, cancel)
         answer = {"plan" if isinstance(restored, reports.PlanResult) else "restore": restored}
         return reports.Report(kind="restore", job=pod.job, job_uid=pod.job_uid, warnings=warnings, **answer)
     from iot_backup.worker.probe import probe
 
-    found, warnings = probe(order, pod.secrets)
+    found, warnings = probe(order, secrets)
     return reports.Report(kind="probe", job=pod.job, job_uid=pod.job_uid, probe=found, warnings=warnings)
 
 

@@ -27,6 +27,7 @@ from iot_backup.worker.flow import Flow, Stop
 from iot_backup.worker.frames import Frames
 from iot_backup.worker.members import Counts, Members
 from iot_backup.worker.notes import DAMAGED, INCOMPLETE, UNREADABLE, Noted, Notes
+from iot_backup.worker.progress import Done, Progress
 from iot_backup.worker.rows import Rows
 from iot_backup.worker.sealing import SealedObject, Stored
 from iot_backup.worker.selection import EVERYTHING, Selection
@@ -90,6 +91,7 @@ def pack(
     state: Destination | None = None,
     base: Earlier | None = None,
     files: Files | None = None,
+    progress: Progress | None = None,
 ) -> Packed:
     """Back up the folder behind the descriptor `source`, which stays the caller's.
 
@@ -120,6 +122,8 @@ def pack(
             archive_frames.close()
             rows.end(archive_frames.written)
 
+        if progress is not None:
+            progress.follow(lambda: _done(members.counts, sealed_archive))
         walker = flow.run("walk", write)
         beside = [flow.run("index", lambda: _store(sealed_index, index.sink))]
         if state and sealed_state:
@@ -145,6 +149,10 @@ def pack(
         snapshot_time_ns=snapshot_time_ns,
         running_postgresql=walk.running_postgresql,
     )
+
+
+def _done(counts: Counts, archive: SealedObject) -> Done:
+    return Done(counts.files + counts.hard_links, counts.source_bytes, archive.size)
 
 
 def _write(flow: Flow, walk: Walk, members: Members, changes: Changes | None) -> None:

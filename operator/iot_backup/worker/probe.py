@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from pathlib import Path
 
 from iot_backup.core import spec
 from iot_backup.core.report import ProbeResult, Warn
@@ -12,10 +11,11 @@ from iot_backup.repository import clocks, creation
 from iot_backup.repository.writers import Keys
 from iot_backup.storage.capabilities import probe_capabilities, probe_isolation
 from iot_backup.storage.opening import open_store
+from iot_backup.storage.secret_values import Secrets
 from iot_backup.worker import keys
 
 
-def probe(order: spec.ProbeOrder, secrets: Path) -> tuple[ProbeResult, tuple[Warn, ...]]:
+def probe(order: spec.ProbeOrder, secrets: Secrets) -> tuple[ProbeResult, tuple[Warn, ...]]:
     """Look at the store, create the repository if there is none, admit our writer if we may. Everything `errors` knows."""
     run_keys = Keys(keys.writer(order.repository, secrets), keys.passphrase(order.repository, secrets))
     store = open_store(order.repository, secrets)

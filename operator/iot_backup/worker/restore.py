@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 from iot_backup.core import spec
 from iot_backup.core.manifest import Manifest
 from iot_backup.core.report import PlanResult, RestoreResult, Warn
+from iot_backup.core.wording import is_path
 from iot_backup.errors import CorruptData
 from iot_backup.repository import floor, reading, trust
 from iot_backup.repository.lineage import lineage
 from iot_backup.repository.opening import Repository, open_for_restore, open_to_look
 from iot_backup.storage.opening import open_store
+from iot_backup.storage.secret_values import Secrets
 from iot_backup.worker import folders, keys
 from iot_backup.worker.beside import Beside
 from iot_backup.worker.chosen import chosen
@@ -26,6 +28,7 @@ from iot_backup.worker.index_reader import IndexReader
 from iot_backup.worker.mirror import Mirror
 from iot_backup.worker.notes import CHANGED, DAMAGED, INCOMPLETE, UNREADABLE
 from iot_backup.worker.planning import Costs, planned
+from iot_backup.worker.progress import Progress
 from iot_backup.worker.room import check_room
 from iot_backup.worker.selection import EVERYTHING, Selection, described
 from iot_backup.worker.survey import Survey, surveyed
@@ -38,14 +41,16 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def restore(order: spec.RestoreOrder, secrets: Path, target: Path, cancel: Cancel) -> tuple[RestoreResult | PlanResult, tuple[Warn, ...]]:
+def restore(
+    order: spec.RestoreOrder, secrets: Secrets, target: Path, cancel: Cancel, progress: Progress | None = None
+) -> tuple[RestoreResult | PlanResult, tuple[Warn, ...]]:
     """Restore one member into the target, or say what that would do.
 
     Nothing is written before everything that can be checked was checked: the chain, the whole index, and with `verify` each archive
     whole. A selective restore does not read archives whole: what it reads of them is authenticated as it is read.
     """
     with folders.opened(target, "", order.claim) as root:
-        return _Restore(order, open_store(order.repository, secrets), secrets, root, cancel).run()
+        return _Restore(order, open_store(order.repository, secrets), secrets, root, cancel, progress).run()
 
 
 class _Index:
@@ -64,8 +69,10 @@ class _Index:
 class _Restore:
     """What its steps share."""
 
-    def __init__(self, order: spec.RestoreOrder, store: Store, secrets: Path, root: int, cancel: Cancel) -> None:
-        self._order, self._store, self._root, self._cancel = order, store, root, cancel
+    def __init__(
+        self, order: spec.RestoreOrder, store: Store, secrets: Secrets, root: int, cancel: Cancel, progress: Progress | None
+    ) -> None:
+        self._order, self._store, self._root, self._cancel, self._progress = order, store, root, cancel, progress
         self._verifies = order.verify and order.type == "Full"
         self._selection = Selection(order.include, order.exclude) if order.type == "Selective" else EVERYTHING
         # A passphrase takes a second and a half to try: the archive is verified meanwhile.
@@ -93,13 +100,13 @@ class _Restore:
                 self._verify(member)
         _log.info("archives of %d backups %s, writing", len(needed), "verified" if self._verifies else "not read whole before")
         unpacked = self._unpacked(manifest, needed, index, self._survey(manifest, index))
-        return _result(order, manifest, unpacked), _warnings(manifest, unpacked)
+        return _result(order, manifest, unpacked), _warnings(order, manifest, unpacked)
 
     @property
     def _asked(self) -> str:
         return described(self._order.include, self._order.exclude)
 
-    def _opened(self, secrets: Path) -> Repository:
+    def _opened(self, secrets: Secrets) -> Repository:
         order = self._order
         passphrase = None if order.identity else keys.passphrase(order.repository, secrets)
         brought = keys.brought(order.identity, secrets)
@@ -141,7 +148,7 @@ class _Restore:
         rules = self._rules(manifest)
         needed = survey.plain.keys() if survey is not None and self._selection else None
         sources = [self._source(member, index) for member in members]
-        return unpack(index.read(rules.mirror), sources, self._root, rules, self._cancel.requested, needed)
+        return unpack(index.read(rules.mirror), sources, self._root, rules, self._cancel.requested, needed, self._progress)
 
     def _source(self, member: Manifest, index: _Index) -> Source:
         return Source(lambda: reading.archive(self._store, member, index.identity), member.compression.algorithm == "Zstd")
@@ -172,12 +179,13 @@ def _result(order: spec.RestoreOrder, manifest: Manifest, unpacked: Unpacked) ->
     )
 
 
-def _warnings(manifest: Manifest, unpacked: Unpacked) -> tuple[Warn, ...]:
+def _warnings(order: spec.RestoreOrder, manifest: Manifest, unpacked: Unpacked) -> tuple[Warn, ...]:
+    advice = "run as root" if is_path(order.claim) else "set worker.securityContext.runAsUser, or worker.identity: Root"
     found = [
         (
             "OwnershipNotRestored",
             unpacked.refused.owners_refused,
-            f"paths belong to user {os.geteuid()} now, who may not give files away: set worker.securityContext.runAsUser, or worker.identity: Root",
+            f"paths belong to user {os.geteuid()} now, who may not give files away: {advice}",
         ),
         (
             "ModesNotRestored",

@@ -36,6 +36,11 @@ class SealedObject:
         self.complete = threading.Event()
         """Set when the last chunk was taken."""
 
+    @property
+    def size(self) -> int:
+        """Bytes handed out so far."""
+        return self._size
+
     def stored(self) -> Stored:
         """What was handed out; final once `complete` is set."""
         return Stored(self._size, self._digest.hexdigest(), self._sealer.header_sha256)

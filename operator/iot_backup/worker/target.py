@@ -148,7 +148,7 @@ def target_error(error: OSError, path: bytes) -> IotBackupError:
     if error.errno in (errno.EACCES, errno.EPERM):
         return AccessDenied(
             f"the target refuses user {os.geteuid()} at {what!r}: {why}. "
-            "Set worker.securityContext.runAsUser to the user its files belong to, or worker.identity: Root."
+            "Run as the user its files belong to (worker.securityContext.runAsUser), or as root (worker.identity: Root)."
         )
     return SourceUnavailable(
         f"the target cannot be written at {what!r}: {why}. Files restored so far are whole; the restore can be run again."

@@ -15,9 +15,11 @@ from iot_backup.worker.ahead import Ahead
 from iot_backup.worker.archive import Archive, Ranged
 from iot_backup.worker.attributes import Attributes
 from iot_backup.worker.chosen import chosen
-from iot_backup.worker.extract import Extracted, Extractor, Rules
+from iot_backup.worker.extract import Extractor, Rules
+from iot_backup.worker.extracted import Extracted
 from iot_backup.worker.flow import Channel, Flow, Stop
 from iot_backup.worker.index_reader import IndexReader
+from iot_backup.worker.progress import Done, Progress
 
 _OPENERS = 4
 """Archives opened at once: each takes two or three round trips."""
@@ -46,7 +48,13 @@ class Unpacked:
 
 
 def unpack(
-    rows: IndexReader, archives: Sequence[Source], target: int, rules: Rules, stop: Stop, needed: Collection[int] | None = None
+    rows: IndexReader,
+    archives: Sequence[Source],
+    target: int,
+    rules: Rules,
+    stop: Stop,
+    needed: Collection[int] | None = None,
+    progress: Progress | None = None,
 ) -> Unpacked:
     """Restore what the rules select into the folder behind the descriptor `target`, which stays the caller's.
 
@@ -59,6 +67,8 @@ def unpack(
     opened = _opened(flow, archives, range(len(archives)) if needed is None else needed)
     ahead = Ahead(flow, opened, chosen(rows, rules.selection))
     extractor = Extractor(target, rules)
+    if progress is not None:
+        progress.follow(lambda: Done(extractor.done.files + extractor.done.hard_links, extractor.done.bytes))
     try:
         for row in ahead:
             flow.check()

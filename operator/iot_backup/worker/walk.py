@@ -177,7 +177,7 @@ def unreadable_root(found: os.stat_result) -> AccessDenied:
     mode = stat.S_IMODE(found.st_mode)
     return AccessDenied(
         f"the source's root belongs to {found.st_uid}:{found.st_gid}, mode {mode:04o}, and this run is user {os.geteuid()}: "
-        f"set worker.securityContext.runAsUser: {found.st_uid}, or worker.identity: Root"
+        f"run as that user (worker.securityContext.runAsUser: {found.st_uid}), or as root (worker.identity: Root)"
     )
 
 

@@ -1,4 +1,7 @@
-"""`backup-manager`: parse, wire, map errors to exit codes. Decides nothing; imports each half only when it is asked for."""
+"""`backup-manager`: parse, wire, map errors to exit codes. Decides nothing; imports each half only when it is asked for.
+
+`--help` and the commands' arguments need click alone; `operator` loads Kubernetes and no store, everything else the reverse.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from pathlib import Path
 import click
 
 from iot_backup import __version__, vocabulary
+from iot_backup.cli import engine, keys
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -52,3 +56,7 @@ def worker(operation: str, spec_file: Path, spec_sha256: str, report_file: Path,
     from iot_backup.worker.main import Pod, run
 
     raise SystemExit(run(operation, spec_file, spec_sha256, Pod.of(os.environ, report_file, secrets, source, target)))
+
+
+for _command in (*engine.COMMANDS, keys.key):
+    main.add_command(_command)

@@ -1,0 +1,115 @@
+"""What the commands of the stand-alone engine have in common: their options, and how an error ends them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from iot_backup.errors import Internal, IotBackupError
+
+if TYPE_CHECKING:
+    from iot_backup.standalone.config import Backup
+    from iot_backup.standalone.machine import Machine
+
+_PATH = click.Path(path_type=Path)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The common options of one call."""
+
+    config_file: Path
+    output: str
+    state_dir: Path | None
+    trust: str | None
+    verbose: bool
+
+    @property
+    def json(self) -> bool:
+        return self.output == "json"
+
+    def config(self) -> Backup:
+        """The checked config file. InvalidSpec."""
+        from iot_backup.standalone import configfile
+
+        return configfile.loaded(self.config_file, os.environ)
+
+    def machine(self) -> Machine:
+        """For commands that only read: nothing is made."""
+        from iot_backup.standalone import environment
+        from iot_backup.standalone.machine import Machine
+
+        return Machine(environment.state_folder(self.state_dir, os.environ), os.environ, self.trust)
+
+
+identity = click.option(
+    "--identity",
+    "identity_file",
+    type=_PATH,
+    metavar="FILE",
+    help="An age identity that opens the backups, instead of BACKUP_ENCRYPTION_KEY.",
+)
+
+accept = click.option("--accept-newest", is_flag=True, help="Go on although this machine remembers newer backups than the storage shows.")
+
+
+def common(command: Callable[..., int]) -> Callable[..., NoReturn]:
+    """Adds the common options; the command gets them as its first argument, and returns the exit code."""
+
+    @click.option("--config", "config_file", type=_PATH, default="config/backup.yml", show_default=True, help="The config file.")
+    @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="For people, or for programs.")
+    @click.option(
+        "--state-dir",
+        type=_PATH,
+        help="Where this machine remembers; else $STATE_DIR, else /var/lib/iot-backup or ~/.local/state/iot-backup.",
+    )
+    @click.option("--trust", metavar="FINGERPRINT", help="Trust the repository of this fingerprint, if this machine does not know it yet.")
+    @click.option("--verbose", is_flag=True, help="Tell on standard error what is done.")
+    @functools.wraps(command)
+    def wrapped(
+        config_file: Path,
+        output: str,
+        state_dir: Path | None,
+        trust: str | None,
+        verbose: bool,
+        **arguments: Any,
+    ) -> NoReturn:
+        setting = Setting(config_file, output, state_dir, trust, verbose)
+        logging.basicConfig(stream=sys.stderr, level=logging.DEBUG if verbose else logging.WARNING, format="%(levelname)s %(message)s")
+        os.umask(0o007)  # what a local storage holds is for its group, and for nobody else
+        raise SystemExit(_ended(setting, lambda: command(setting, **arguments)))
+
+    return wrapped
+
+
+def _ended(setting: Setting, work: Callable[[], int]) -> int:
+    try:
+        return work()
+    except IotBackupError as error:
+        return failed(setting, error)
+    except BrokenPipeError:
+        # Whoever read our answer has enough of it; Python would complain once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        logging.getLogger(__name__).debug("defect", exc_info=True)
+        return failed(
+            setting, Internal(f"{type(error).__name__}: {error}. This is a defect: please report it, with what --verbose prints.")
+        )
+
+
+def failed(setting: Setting, error: IotBackupError) -> int:
+    """Tell an error, and give its exit code."""
+    click.echo(f"{error.reason}: {error.message}", err=True)
+    if setting.json:
+        click.echo(json.dumps({"error": f"{error.reason}: {error.message}"}))
+    return error.exit_code

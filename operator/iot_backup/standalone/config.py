@@ -1,0 +1,183 @@
+"""What a config file says, checked: the site, its storages, its jobs. Frozen; reading the file is `configfile`'s matter."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
+
+from iot_backup.core import schedule
+from iot_backup.core.layout import checked
+from iot_backup.core.spec import Globs
+from iot_backup.errors import IotBackupError
+
+LOCAL, S3, AZURE = "local", "s3", "azure"
+USABLE = (LOCAL, S3)
+"""Storages that a backup can be written to today."""
+PLAIN_SUFFIX = "-plain"
+"""What the name of a site's repository without encryption ends with: one repository has one cipher."""
+
+
+def _absolute(path: str) -> str:
+    if not PurePosixPath(path).is_absolute():
+        raise ValueError(f"{path!r} is not an absolute path: begin it with /")
+    return str(PurePosixPath(path))
+
+
+def _key_part(name: str) -> str:
+    try:
+        return checked(name, "name")
+    except IotBackupError as error:
+        raise ValueError(error.message.removeprefix(f"name {name!r} ")) from error
+
+
+def _cron(text: str) -> str:
+    try:
+        schedule.five_fields(text)
+    except IotBackupError as error:
+        raise ValueError(error.message) from error
+    return text
+
+
+def _list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Days = Annotated[int, Field(ge=1)]
+Folder = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
+Name = Annotated[str, AfterValidator(_key_part)]
+"""Part of object keys."""
+Cron = Annotated[str, AfterValidator(_cron)]
+Patterns = Annotated[Globs, Field(strict=False)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_list)]
+"""A list, or the one name in it."""
+
+
+class Section(BaseModel):
+    """A part of the file: unknown keys and values of another type are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class LocalStorage(Section):
+    """A folder of this machine, or of a mounted file server."""
+
+    path: Folder
+    retention_days: Days | None = None
+
+
+class S3Storage(Section):
+    """A bucket; credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
+
+    bucket: Annotated[str, Field(min_length=1)]
+    region: str = "us-east-1"
+    endpoint: str | None = None
+    """Of a server that is not Amazon's: https://host[:port]."""
+    path_style: bool | None = None
+    """The bucket's name is in the path, not in the host. None: so where there is an endpoint."""
+    prefix: str = ""
+    retention_days: Days | None = None
+
+
+class AzureStorage(Section):
+    """Accepted, and not written to yet."""
+
+    container: str
+    account: str | None = None
+    retention_days: Days | None = None
+
+
+class Storages(Section):
+    """Where backups go; the order in the file counts."""
+
+    local: LocalStorage | None = None
+    s3: S3Storage | None = None
+    azure: AzureStorage | None = None
+    _order: tuple[str, ...] = ()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _as_written(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        made = handler(value)
+        made._order = tuple(name for name in value if getattr(made, name)) if isinstance(value, dict) else ()
+        return made
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those that there are, in the order of the file."""
+        return self._order
+
+    @property
+    def usable(self) -> tuple[str, ...]:
+        """Those that backups can be written to."""
+        return tuple(name for name in self._order if name in USABLE)
+
+
+class Job(Section):
+    """One thing to back up."""
+
+    id: Name
+    name: str = ""
+    type: Literal["full", "incremental", "differential", "configuration"] = "full"
+    source: Folder
+    storage: Annotated[Names | None, Field(strict=False)] = None
+    """The first is the primary, which backups are written to. None: all that can be used."""
+    destination: Folder | None = None
+    """A folder, instead of `storage`."""
+    chain: Name | None = None
+    """Backups of one chain build on each other. None: the id of the first full job of this source."""
+    schedule: Cron | None = None
+    include: Patterns = ()
+    """If given, only what one of these lines of gitignore's syntax matches is backed up."""
+    exclude: Patterns = ()
+    """What one of them matches is left out; `!` brings back."""
+    one_file_system: bool = False
+    """Mount points are stored as empty folders."""
+    max_chain_length: Annotated[int, Field(ge=1, le=100)] = 30
+    """Backups of a chain, its full one included; the run that would exceed it is a full one."""
+    allow_empty: bool = False
+    """A source without any file is no error."""
+    compression: bool = True
+    encryption: bool = True
+    retention_days: Days | None = None
+    enabled: bool = True
+    """Whether a scheduler starts it; by hand it always runs."""
+
+
+class Email(Section):
+    """Accepted; nothing is sent yet."""
+
+    enabled: bool = True
+    smtp_server: str | None = None
+    recipients: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+
+class Slack(Section):
+    """Accepted; nothing is sent yet."""
+
+    enabled: bool = True
+    webhook_url: str | None = None
+    channel: str | None = None
+
+
+class Notifications(Section):
+    """Whom to tell."""
+
+    email: Email | None = None
+    slack: Slack | None = None
+
+
+class Backup(Section):
+    """The whole of it."""
+
+    site: Name = "default"
+    storage: Storages
+    jobs: Annotated[tuple[Job, ...], Field(strict=False)] = ()
+    notifications: Notifications | None = None
+
+
+class File(Section):
+    """The file's only key."""
+
+    backup: Backup

@@ -1,0 +1,191 @@
+"""One backup of one job: from the config to a committed backup, remembered."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from iot_backup.core import layout, spec
+from iot_backup.core.layout import Member
+from iot_backup.core.report import BackupResult, Warn
+from iot_backup.errors import Internal, InvalidSpec, IotBackupError, Untrusted
+from iot_backup.repository import clocks, creation
+from iot_backup.repository.writers import Keys
+from iot_backup.standalone import environment, records, sites
+from iot_backup.standalone.config import Backup, Job
+from iot_backup.standalone.machine import Machine
+from iot_backup.standalone.records import Record
+from iot_backup.standalone.sites import Site
+from iot_backup.standalone.state import Head, Memory, State
+from iot_backup.storage.opening import open_store
+from iot_backup.storage.secret_values import Secrets
+from iot_backup.worker import keys
+from iot_backup.worker.backup import backup as run_backup
+from iot_backup.worker.cancelling import Cancel
+from iot_backup.worker.probe import probe
+from iot_backup.worker.progress import Progress
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Before:
+    """What is known before a run begins."""
+
+    memory: Memory
+    warnings: tuple[Warn, ...]
+
+
+def type_of(job: Job, asked: str | None) -> spec.BackupType:
+    """As the command asks, else as the config says. InvalidSpec for what a job cannot become."""
+    if asked is not None and job.type == "configuration":
+        raise InvalidSpec(f"job {job.id} is of type configuration, which has no {asked} backups: leave --type out")
+    types: dict[str, spec.BackupType] = {
+        "full": "Full",
+        "incremental": "Incremental",
+        "differential": "Differential",
+        "configuration": "Configuration",
+    }
+    return types[asked or job.type]
+
+
+def expected(config: Backup, job: Job, machine: Machine) -> Head | None:
+    """The chain's newest backup, as far as this machine remembers: about what a run will read."""
+    site = sites.of_job(config, job, machine.environ)
+    memory = machine.state_of(site).memory()
+    return memory.heads.get(sites.chain(config, job, machine.environ)) if memory else None
+
+
+def attempted(
+    config: Backup, job: Job, asked: str | None, machine: Machine, cancel: Cancel, progress: Progress, *, accept_newest: bool
+) -> tuple[Record, int]:
+    """The record of one try, whatever came of it, and the exit code."""
+    start = datetime.now(UTC)
+    try:
+        record = execute(config, job, asked, machine, cancel, progress, accept_newest=accept_newest)
+    except IotBackupError as error:
+        return records.of_failure(job.id, asked or job.type, error, start, datetime.now(UTC)), error.exit_code
+    except Exception as error:  # noqa: BLE001 - a defect of ours must reach the record, too
+        _log.debug("defect", exc_info=True)
+        defect = Internal(f"{type(error).__name__}: {error}. This is a defect: please report it, with what --verbose prints.")
+        return records.of_failure(job.id, asked or job.type, defect, start, datetime.now(UTC)), defect.exit_code
+    return record, record.exit_code
+
+
+def execute(
+    config: Backup, job: Job, asked: str | None, machine: Machine, cancel: Cancel, progress: Progress, *, accept_newest: bool = False
+) -> Record:
+    """Back the job's source up now. `accept_newest`: although this machine remembers a newer backup than the store shows. Everything that `errors` knows; after an error the store is as it was, plus announced garbage."""
+    type_ = type_of(job, asked)
+    if job.encryption:
+        environment.check_passphrase(machine.environ, job.id)
+    site, chain = sites.of_job(config, job, machine.environ), sites.chain(config, job, machine.environ)
+    source = Path(job.source).resolve()
+    _check_apart(source, site)
+    state = machine.state_of(site)
+    with state.alone(chain):
+        newcomer = not state.has_writer_key
+        secrets = environment.secrets(machine.environ, writer=state.writer_key())
+        before = _before(site, state, secrets, machine.fingerprint, newcomer=newcomer)
+        if accept_newest:
+            state.remember(lambda memory: (memory or before.memory).without_head(chain))
+        head = None if accept_newest else before.memory.heads.get(chain)
+        order = spec.BackupOrder(
+            repository=site.repository(conditional_writes=before.memory.conditional_writes),
+            trust=before.memory.trust,
+            chain=chain,
+            job=job.id,
+            type=type_,
+            claim=job.source,
+            floor=head.floor if head else None,
+            include=job.include,
+            exclude=job.exclude,
+            one_file_system=job.one_file_system,
+            max_chain_length=job.max_chain_length,
+            allow_empty=job.allow_empty,
+            compression="Zstd" if job.compression else "None",
+        )
+        result, warnings = run_backup(order, secrets, source, cancel, progress)
+        state.remember(lambda memory: (memory or before.memory).with_head(chain, _head(result)))
+    return records.of_result(job.id, _archive(site, result), result, (*before.warnings, *warnings))
+
+
+def _check_apart(source: Path, site: Site) -> None:
+    if isinstance(site.target, spec.VolumeTarget):
+        store = Path(site.target.mount).resolve()
+        if store.is_relative_to(source):
+            raise InvalidSpec(
+                f"the source {source} contains the storage {store}: each backup would hold all earlier ones. Put it elsewhere."
+            )
+
+
+def _before(site: Site, state: State, secrets: Secrets, fingerprint: str | None, *, newcomer: bool) -> Before:
+    """The repository as remembered and checked again, or else as found or made now."""
+    memory = state.memory()
+    if memory is None:
+        return _met(site, state, secrets, fingerprint, newcomer=newcomer)
+    repository = site.repository(conditional_writes=memory.conditional_writes)
+    store = open_store(repository, secrets)
+    now = datetime.now(UTC)
+    order = spec.ProbeOrder(repository=repository, fingerprint=memory.trust.fingerprint, create=False)
+    known = Keys(keys.writer(repository, secrets), keys.passphrase(repository, secrets))
+    # Costs no second, as opening a key does: the writer's record tells whether the passphrase is still the one it was.
+    standing = creation.probe(store, order, known, clocks.compared(now, store.now()).time(now), os.urandom)
+    _check_admitted(site, state, admitted=standing.writer_admitted)
+    return Before(memory, ())
+
+
+def _met(site: Site, state: State, secrets: Secrets, fingerprint: str | None, *, newcomer: bool) -> Before:
+    """A repository that this machine does not know: made if there is none, else it must prove itself, or a person vouch for it."""
+    if isinstance(site.target, spec.VolumeTarget):
+        _make(Path(site.target.mount))
+    found, warnings = probe(spec.ProbeOrder(repository=site.repository(), fingerprint=fingerprint), secrets)
+    if not found.confirmed:
+        raise Untrusted(
+            f"storage {site.storage} holds a repository that this machine does not know, and nothing proves whose it is. If it is yours, bring the "
+            f"state folder back, or say --trust {found.fingerprint} (compare it with what you noted)."
+        )
+    _check_admitted(site, state, admitted=found.writer_admitted)
+    trust = spec.Trust(repository_id=found.repository_id, fingerprint=found.fingerprint, recipient=found.recipient)
+    fresh = Memory(trust=trust, conditional_writes=found.capabilities.conditional_writes)
+    memory = state.remember(lambda memory: memory or fresh)
+    if newcomer and not found.created:
+        message = (
+            f"this machine did not remember the repository in storage {site.storage}: its key proved it, and a new writer was admitted. "
+            f"Keep the state folder {state.folder} from run to run, or nobody notices when backups are missing"
+        )
+        warnings = (*warnings, Warn(reason="NotRemembered", message=message))
+    return Before(memory, warnings)
+
+
+def _check_admitted(site: Site, state: State, *, admitted: bool) -> None:
+    if admitted:
+        return
+    if site.encrypted:
+        raise Untrusted(
+            f"this machine's writer key ({state.folder}) is not admitted to the repository in storage {site.storage}: run key admit"
+        )
+    raise Untrusted(
+        f"the repository in storage {site.storage} is not encrypted, and takes backups only from the machine that made it, by its writer key. "
+        f"Bring {state.folder} back from a copy, or begin anew under another backup.site or path."
+    )
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o770, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidSpec(f"the storage's folder {folder} cannot be made: {error.strerror}. Make it, or name another one.") from error
+
+
+def _head(result: BackupResult) -> Head:
+    return Head(seq=result.seq, manifest_sha256=result.manifest_sha256, source_bytes=result.source_bytes, files=result.files)
+
+
+def _archive(site: Site, result: BackupResult) -> str:
+    member = Member(result.chain, result.start_time.replace(microsecond=0), result.archive)
+    cipher = "Age" if site.encrypted else "None"
+    return layout.root(site.name, "site") + member.archive(result.type, cipher)

@@ -1,0 +1,160 @@
+"""What this machine remembers of one repository: its own writer key, whom it trusts, and the newest backup of each chain.
+
+    <state folder>/<site>@<storage>/
+      writer.key      32 bytes, mode 0600: signs this machine's backups
+      memory.json     what is remembered, replaced as a whole
+      lock            held while memory.json is replaced
+      <chain>.lock    held while a backup of that chain runs
+
+Lose it, and an encrypted repository is recognised again by its key; nothing else is lost but the next incremental backup.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from iot_backup.core.spec import Floor, Name, Trust, Wire
+from iot_backup.errors import AccessDenied, Busy, CorruptData
+
+_KEY = "writer.key"
+_MEMORY = "memory.json"
+_KEY_BYTES = 32
+
+
+class Head(Wire):
+    """The newest backup of a chain that this machine saw."""
+
+    seq: int = Field(ge=1)
+    manifest_sha256: str
+    source_bytes: int = Field(default=0, ge=0)
+    files: int = Field(default=0, ge=0)
+    """What it held: about how much the next one has to read."""
+
+    @property
+    def floor(self) -> Floor:
+        return Floor(seq=self.seq, manifest_sha256=self.manifest_sha256)
+
+
+class Memory(Wire):
+    """One repository, as it was found."""
+
+    version: Literal[1] = 1
+    trust: Trust
+    conditional_writes: bool = True
+    heads: dict[Name, Head] = Field(default_factory=dict)
+
+    def with_head(self, chain: str, head: Head) -> Memory:
+        """The newer one counts, whoever is first to write it down."""
+        known = self.heads.get(chain)
+        if known is not None and known.seq > head.seq:
+            return self
+        return self.model_copy(update={"heads": {**self.heads, chain: head}})
+
+    def without_head(self, chain: str) -> Memory:
+        """For a loss that is known and accepted."""
+        return self.model_copy(update={"heads": {name: head for name, head in self.heads.items() if name != chain}})
+
+
+class State:
+    """One repository's folder. Nothing is made before something is to be kept."""
+
+    def __init__(self, base: Path, label: str) -> None:
+        self.folder = base / label
+
+    def memory(self) -> Memory | None:
+        """What is remembered; None for a repository never seen. AccessDenied; CorruptData for a file that is not ours."""
+        file = self.folder / _MEMORY
+        try:
+            return Memory.model_validate_json(file.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._refused(error) from error
+        except ValidationError as error:
+            raise CorruptData(
+                f"{file} cannot be read: it was damaged, or written by a newer version. Bring it back from a copy; without it the repository must "
+                "prove itself by its key again."
+            ) from error
+
+    def remember(self, change: Callable[[Memory | None], Memory]) -> Memory:
+        """Replace what is remembered by what `change` makes of it, durably. Runs of other chains may do so at the same time."""
+        with self._held("lock", fcntl.LOCK_EX):
+            memory = change(self.memory())
+            self._replace(_MEMORY, memory.model_dump_json(by_alias=True, exclude_none=True, indent=2).encode() + b"\n")
+        return memory
+
+    @property
+    def has_writer_key(self) -> bool:
+        return (self.folder / _KEY).exists()
+
+    def writer_key(self) -> bytes:
+        """This machine's key for the repository, made at the first call and never again. AccessDenied, CorruptData."""
+        with self._held("lock", fcntl.LOCK_EX):
+            try:
+                key = (self.folder / _KEY).read_bytes()
+            except FileNotFoundError:
+                key = secrets.token_bytes(_KEY_BYTES)
+                self._replace(_KEY, key)
+        if len(key) != _KEY_BYTES:
+            raise CorruptData(
+                f"{self.folder / _KEY} is no writer key: it has {len(key)} bytes, not {_KEY_BYTES}. Bring it back from a copy, or remove it."
+            )
+        return key
+
+    @contextmanager
+    def alone(self, chain: str) -> Iterator[None]:
+        """Hold the chain for one run. Busy if another process of this machine has it; one that died has nothing any more."""
+        with self._held(f"{chain}.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
+            yield
+
+    @contextmanager
+    def _held(self, name: str, how: int) -> Iterator[None]:
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._refused(error) from error
+        try:
+            try:
+                fcntl.flock(descriptor, how)
+            except BlockingIOError as error:
+                raise Busy(
+                    f"a backup of chain {name.removesuffix('.lock')} is running on this machine already. Run it again when that has ended."
+                ) from error
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _replace(self, name: str, content: bytes) -> None:
+        """The old file or the new one, whenever the machine stops."""
+        new = self.folder / f".{name}.new"
+        try:
+            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(descriptor)
+            new.rename(self.folder / name)
+            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            with suppress(OSError):
+                new.unlink()
+            raise self._refused(error) from error
+
+    def _refused(self, error: OSError) -> AccessDenied:
+        return AccessDenied(
+            f"the state folder {self.folder} cannot be used: {error.strerror}. It holds this machine's writer key and what it remembers: give user "
+            f"{os.geteuid()} a folder that outlives the run, by --state-dir or STATE_DIR."
+        )

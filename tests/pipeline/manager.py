@@ -1,0 +1,93 @@
+"""`backup-manager` as a process of its own, with a config, a state folder and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.pipeline.worker_process import PATIENCE, ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PASSPHRASE = "correct horse battery staple"
+_PROGRAM = "from iot_backup.cli import main; main(prog_name='backup-manager')"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A command that ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one document on standard output."""
+        return json.loads(self.out)
+
+
+@dataclass
+class Manager:
+    """One machine: runs commands, and can be told to forget."""
+
+    base: Path
+    storage: str
+    """The config's storages, YAML in flow style."""
+    jobs: list[dict[str, Any]]
+    environ: dict[str, str] = field(default_factory=lambda: {"BACKUP_ENCRYPTION_KEY": PASSPHRASE})
+    state: str = "state"
+
+    def start(self, *arguments: str, **environ: str | None) -> subprocess.Popen[str]:
+        config = self.base / "backup.yml"
+        jobs = "".join(f"    - {json.dumps(job)}\n" for job in self.jobs)
+        config.write_text(f"backup:\n  storage: {self.storage}\n  jobs:\n{jobs}")
+        name, *rest = arguments
+        names = (name, *rest[:1]) if name in ("key", "config") else (name,)
+        command = [*names, "--config", str(config), "--state-dir", str(self.base / self.state), *arguments[len(names) :]]
+        wanted = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "operator"), **self.environ, **environ}
+        return subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, *command],
+            env={name: value for name, value in wanted.items() if value is not None},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, **environ: str | None) -> Answer:
+        return ended(self.start(*arguments, **environ))
+
+    def record(self, job: str, *arguments: str, code: int = 0, **environ: str | None) -> dict[str, Any]:
+        """Of one `execute`."""
+        answer = self.run("execute", job, "--output", "json", *arguments, **environ)
+        assert answer.code == code, answer
+        return dict(answer.json)
+
+
+def ended(process: subprocess.Popen[str]) -> Answer:
+    out, err = process.communicate(timeout=PATIENCE)
+    return Answer(process.returncode, out, err)
+
+
+def wait_until(what: str, holds: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, f"never: {what}"
+        assert process is None or process.poll() is None, (what, process.communicate())
+        time.sleep(0.01)
+
+
+def interrupt(process: subprocess.Popen[str], number: signal.Signals) -> tuple[Answer, float]:
+    """The answer after a signal, and the seconds it took."""
+    began = time.monotonic()
+    process.send_signal(number)
+    return ended(process), time.monotonic() - began

@@ -1,0 +1,95 @@
+"""`backup-manager key`, and what a machine notices because it remembers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from iot_backup.crypto.identity import Identity
+from tests.pipeline.manager import Manager
+from tests.pipeline.roundtrip import facts
+
+JOB = "daily"
+
+
+@pytest.fixture
+def manager(tmp_path: Path, plant: Path) -> Manager:
+    """With one backup."""
+    made = Manager(tmp_path, json.dumps({"local": {"path": str(tmp_path / "store")}}), [{"id": JOB, "source": str(plant)}])
+    made.record(JOB)
+    return made
+
+
+def ways(manager: Manager) -> list[str]:
+    return list(manager.run("key", "list", "--output", "json").json["ways"])
+
+
+def test_a_person_gets_a_way_in_of_their_own(manager: Manager, plant: Path, tmp_path: Path) -> None:
+    person = Identity.generated()
+    (tmp_path / "person").write_text(person.text)
+    assert manager.run("key", "add", "--recipient", person.recipient, "--output", "json").json == {"added": "2.recipients"}
+    assert ways(manager) == ["1.scrypt", "2.recipients"]
+    theirs = ("--identity", str(tmp_path / "person"))
+    assert manager.run("restore", JOB, "--target", str(tmp_path / "back"), *theirs, BACKUP_ENCRYPTION_KEY=None).code == 0
+    assert facts(tmp_path / "back") == facts(plant)
+
+    only = manager.run("key", "remove", "2.recipients", *theirs)
+    assert (only.code, "opens no key file but 2.recipients" in only.err) == (64, True)
+    assert manager.run("key", "remove", "1.scrypt", *theirs).code == 0
+    assert ways(manager) == ["2.recipients"]
+    assert manager.run("key", "remove", "7.scrypt", *theirs).code == 64
+
+
+def test_a_passphrase_is_rotated_and_the_old_one_is_of_no_use(manager: Manager, tmp_path: Path) -> None:
+    rotated = manager.run("key", "rotate", "--output", "json", BACKUP_ENCRYPTION_KEY_NEW="another")
+    assert rotated.json == {"added": "2.scrypt", "removed": ["1.scrypt"]}, rotated
+    assert manager.record(JOB, code=77)["error"].startswith("WrongKey: ")
+    assert manager.run("restore", JOB, "--target", str(tmp_path / "back")).code == 77
+    manager.environ["BACKUP_ENCRYPTION_KEY"] = "another"
+    assert manager.record(JOB)["status"] == "completed"
+    assert manager.run("restore", JOB, "--target", str(tmp_path / "back")).code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("key", "rotate"), "BACKUP_ENCRYPTION_KEY_NEW is not set"),
+        (("key", "add"), "BACKUP_ENCRYPTION_KEY_NEW is not set"),
+        (("key", "add", "--recipient", "age1nobody"), "age1nobody"),
+        (("key", "admit", "0123456789abcdef"), "did not ask to be admitted"),
+        (("key", "list", "--storage", "s3"), "no job encrypts to storage 's3': there are local"),
+    ],
+)
+def test_what_keys_cannot_do_is_said(manager: Manager, arguments: tuple[str, ...], words: str) -> None:
+    answer = manager.run(*arguments)
+    assert (answer.code in (64, 77), words in answer.err) == (True, True), answer
+
+
+def _hide_newest(manager: Manager) -> None:
+    newest = max((manager.base / "store").rglob("*.manifest.json"), key=lambda path: json.loads(path.read_bytes())["seq"])
+    newest.rename(manager.base / "hidden")
+
+
+def test_a_store_that_shows_less_than_before_is_found_out(manager: Manager, plant: Path, tmp_path: Path) -> None:
+    manager.record(JOB)
+    _hide_newest(manager)
+    told = manager.run("list", "--output", "json")
+    assert (told.code, len(told.json), told.err.startswith("RolledBack: the store shows number 1")) == (77, 1, True)
+    assert manager.record(JOB, code=77)["error"].startswith("RolledBack: ")
+    refused = manager.run("restore", JOB, "--target", str(tmp_path / "back"))
+    assert (refused.code, (tmp_path / "back").exists()) == (77, False)
+    assert manager.run("restore", JOB, "--target", str(tmp_path / "back"), "--accept-newest").code == 0
+    assert facts(tmp_path / "back") == facts(plant)
+
+    assert manager.record(JOB, "--accept-newest")["status"] == "completed"
+    assert manager.record(JOB)["status"] == "completed"
+    assert manager.run("list").code == 0
+
+
+def test_another_machine_has_no_memory_of_what_is_hidden(manager: Manager, tmp_path: Path) -> None:
+    manager.record(JOB)
+    _hide_newest(manager)
+    manager.state = "another machine"
+    assert manager.run("restore", JOB, "--target", str(tmp_path / "back")).code == 0

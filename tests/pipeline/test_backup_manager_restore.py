@@ -1,0 +1,114 @@
+"""`backup-manager restore`: what is brought back, and what becomes of what is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pipeline.manager import Manager, interrupt, wait_until
+from tests.pipeline.roundtrip import facts
+
+JOB = "daily"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, plant: Path) -> Manager:
+    """With one backup of the plant, without what its job leaves out."""
+    base = tmp_path_factory.mktemp("manager")
+    source = base / "source"
+    shutil.copytree(plant, source, symlinks=True)
+    (source / "cache").mkdir()
+    (source / "cache" / "page").write_text("x")
+    jobs: list[dict[str, Any]] = [{"id": JOB, "source": str(source), "encryption": False, "exclude": ["cache/"]}]
+    manager = Manager(base, json.dumps({"local": {"path": str(base / "store")}}), jobs, environ={})
+    manager.record(JOB)
+    shutil.rmtree(source / "cache")
+    return manager
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), {"thermostats/boiler-room.json", "firmware.bin", "latest"}),
+        (("--include", "thermostats/"), {"thermostats/boiler-room.json"}),
+        (("--include", "*.bin", "--include", "latest"), {"firmware.bin", "latest"}),
+        (("--exclude", "*.bin"), {"thermostats/boiler-room.json", "latest"}),
+        (("--include", "thermostats/", "--exclude", "*.json"), None),
+        (("--include", "nothing"), None),
+    ],
+)
+def test_only_what_is_asked_for_comes_back(made: Manager, tmp_path: Path, options: tuple[str, ...], expected: set[str] | None) -> None:
+    answer = made.run("restore", JOB, "--target", str(tmp_path / "back"), "--output", "json", *options)
+    if expected is None:
+        assert (answer.code, answer.json["error"].partition(":")[0], files(tmp_path / "back")) == (64, "NothingMatches", set())
+        return
+    assert answer.code == 0, answer
+    assert files(tmp_path / "back") == expected
+    assert answer.json["type"] == ("selective" if options else "full")
+    assert answer.json["files_restored"] == len(expected - {"latest"})
+
+
+@pytest.mark.parametrize(
+    ("mode", "firmware", "stays"),
+    [("overwrite", "backup", True), ("skip-existing", "mine", True), ("keep-newer", "mine", True), ("mirror", "backup", False)],
+)
+def test_what_is_there_is_treated_as_asked(made: Manager, tmp_path: Path, mode: str, firmware: str, stays: bool) -> None:
+    target = tmp_path / "back"
+    target.mkdir()
+    (target / "firmware.bin").write_text("mine")
+    (target / "other").write_text("mine")
+    answer = made.run("restore", JOB, "--target", str(target), "--on-conflict", mode, "--yes", "--output", "json")
+    assert answer.code == 0, answer
+    assert ((target / "firmware.bin").read_bytes() == b"mine") == (firmware == "mine")
+    assert (target / "other").exists() == stays
+    assert (answer.json["kept"] > 0, answer.json["deleted"]) == (firmware == "mine", 0 if stays else 1)
+
+
+def test_a_plan_writes_nothing_and_says_what_would_be_written(made: Manager, tmp_path: Path) -> None:
+    fresh = made.run("restore", JOB, "--target", str(tmp_path / "new" / "back"), "--plan", "--output", "json")
+    assert (fresh.code, list(tmp_path.iterdir())) == (0, [])
+    assert (fresh.json["files"], fresh.json["change"], fresh.json["missing"]) == (2, 0, [])
+
+    target = tmp_path / "back"
+    target.mkdir()
+    (target / "firmware.bin").write_text("mine")
+    before = facts(target)
+    plan = made.run("restore", JOB, "--target", str(target), "--plan", "--output", "json").json
+    assert facts(target) == before
+    assert plan["add"] == fresh.json["add"] - 1
+    assert plan["restore_bytes"] == fresh.json["restore_bytes"]
+
+
+def test_a_person_is_asked_with_the_plan_before_them(made: Manager, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    refused = made.run("restore", JOB, "--target", str(tmp_path))
+    assert (refused.code, os.listdir(tmp_path)) == (64, ["mine"])
+    assert {"files", "add", "free_bytes"} <= {line.split()[0] for line in refused.err.splitlines()}
+
+
+def test_a_restore_stops_within_two_seconds(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(300):
+        (source / f"{number}").write_bytes(os.urandom(2 << 20))
+    jobs = [{"id": JOB, "source": str(source), "encryption": False, "compression": False}]
+    manager = Manager(tmp_path, json.dumps({"local": {"path": str(tmp_path / "store")}}), jobs, environ={})
+    manager.record(JOB)
+    process = manager.start("restore", JOB, "--target", str(tmp_path / "back"))
+    wait_until("first files", lambda: len(list((tmp_path / "back").glob("[0-9]*"))) > 5, process)
+    answer, seconds = interrupt(process, signal.SIGTERM)
+    assert (answer.code, answer.out) == (143, ""), answer
+    assert seconds < 2
+    restored = [path for path in (tmp_path / "back").iterdir() if not path.name.startswith(".")]
+    assert all(path.read_bytes() == (source / path.name).read_bytes() for path in restored)
+    assert not [path for path in (tmp_path / "back").iterdir() if path.name.startswith(".")]
