@@ -293,6 +293,108 @@ def test_a_file_that_cannot_be_read_makes_the_backup_partial(manager: Manager, s
     assert (record["status"], record["warnings"][0].partition(":")[0]) == ("partial", "FilesUnreadable")
 
 
+def test_an_incremental_backup_builds_on_the_full_jobs_and_is_restored_with_it(
+    place: Place, manager: Manager, source: Path, tmp_path: Path
+) -> None:
+    manager = on(place, manager)
+    full = manager.record(JOB)
+    (source / "added").write_bytes(os.urandom(100))
+    (source / "thermostats" / "boiler-room.json").write_text("changed")
+    (source / "latest").unlink()
+    increment = manager.record("database-incremental")
+    assert (full["type"], increment["type"]) == ("full", "incremental")
+    assert increment["size_bytes"] < full["source_bytes"] / 100
+    shown = manager.run("show", increment["id"], "--output", "json").json
+    assert [parent["id"] for parent in shown["chain"]] == [full["id"]]
+    assert {entry["path"] for entry in shown["files"]} == {".", "added", "firmware.bin", "thermostats", "thermostats/boiler-room.json"}
+    changes = manager.run("diff", full["id"], increment["id"]).out.splitlines()
+    assert changes == ["+ added", "- latest", "~ thermostats/boiler-room.json (content, time)"]
+
+    differential = manager.record(JOB, "--type", "differential")
+    assert differential["type"] == "differential"
+    assert manager.record(JOB, "--type", "full")["type"] == "full"
+    for record in (increment, differential):
+        assert manager.run("restore", record["id"], "--target", str(tmp_path / record["id"])).code == 0
+        assert facts(tmp_path / record["id"]) == facts(source)
+    assert manager.run("verify", increment["id"], "--output", "json").json["ok"]
+
+
+def test_an_incremental_backup_without_a_base_is_a_full_one(manager: Manager) -> None:
+    assert manager.record("database-incremental")["type"] == "full"
+
+
+def test_two_configuration_backups_are_compared_line_by_line(manager: Manager, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    (site / "config").mkdir(parents=True)
+    (site / "config" / "broker.conf").write_text("port 1883\nhost a\nuser x\n")
+    (site / "config" / "blob").write_bytes(b"\0\1")
+    (site / "data").write_text("no configuration")
+    manager.jobs.append({"id": "site", "type": "configuration", "source": str(site), "encryption": False})
+    first = manager.record("site")
+    (site / "config" / "broker.conf").write_text("port 8883\nhost a\nuser x\ntls on")
+    (site / "config" / "blob").write_bytes(b"\0\2")
+    (site / "config" / "new.conf").write_text("x")
+    second = manager.record("site")
+    assert (first["type"], second["type"]) == ("configuration", "configuration")
+    answer = manager.run("diff", first["id"], second["id"])
+    assert answer.out.splitlines() == [
+        "~ config/blob (content, time)",
+        "~ config/broker.conf (content, time)",
+        "+ config/new.conf",
+        "",
+        "--- a/config/broker.conf",
+        "+++ b/config/broker.conf",
+        "@@ -1,3 +1,4 @@",
+        "-port 1883",
+        "+port 8883",
+        " host a",
+        " user x",
+        "+tls on",
+        "\\ No newline at end of file",
+    ]
+    told = {change["path"]: change.get("diff", "") for change in manager.run("diff", first["id"], second["id"], "--output", "json").json}
+    assert told["config/broker.conf"].count("\n") == 9
+    assert told["config/blob"] == ""
+
+
+@pytest.mark.parametrize("level", ["1", "2", "3", "4"])
+def test_a_sound_backup_is_verified(manager: Manager, level: str) -> None:
+    record = manager.record(JOB)
+    other = manager.record("plain")
+    answer = manager.run("verify", "--level", level, "--output", "json")
+    assert answer.code == 0, answer
+    assert {(backup["id"], backup["ok"], backup["level"]) for backup in answer.json["backups"]} == {
+        (record["id"], True, int(level)),
+        (other["id"], True, int(level)),
+    }
+    assert {backup["files"] for backup in answer.json["backups"]} == ({0} if int(level) < 3 else {record["files"]})
+
+
+def test_a_damaged_backup_is_found_by_reading_it(manager: Manager, tmp_path: Path) -> None:
+    damaged, sound = manager.record(JOB), manager.record("plain")
+    (archive,) = (tmp_path / "store").rglob(f"*{damaged['id']}*.age")
+    content = bytearray(archive.read_bytes())
+    content[len(content) // 2] ^= 1
+    archive.write_bytes(content)
+    assert manager.run("verify", "--level", "1").code == 0
+    for level in ("2", "3"):
+        answer = manager.run("verify", "--level", level, "--output", "json")
+        assert (answer.code, answer.json["ok"]) == (65, False)
+        assert {backup["id"]: backup["ok"] for backup in answer.json["backups"]} == {damaged["id"]: False, sound["id"]: True}
+    assert manager.run("verify", "plain").code == 0
+    assert manager.run("verify", damaged["id"]).code == 65
+    refused = manager.run("restore", damaged["id"], "--target", str(tmp_path / "back"))
+    assert (refused.code, list((tmp_path / "back").iterdir())) == (65, [])
+
+
+def test_what_cannot_be_verified_is_said(manager: Manager) -> None:
+    assert manager.run("verify", JOB).code == 66
+    manager.record(JOB)
+    refused = manager.run("verify", BACKUP_ENCRYPTION_KEY=None)
+    assert (refused.code, "BACKUP_ENCRYPTION_KEY" in refused.err) == (77, True)
+    assert manager.run("verify", "--level", "2", BACKUP_ENCRYPTION_KEY=None).code == 0
+
+
 # -- runs that end early ------------------------------------------------------------------------------------------------
 
 

@@ -52,6 +52,23 @@ def test_a_passphrase_is_rotated_and_the_old_one_is_of_no_use(manager: Manager, 
     assert manager.run("restore", JOB, "--target", str(tmp_path / "back")).code == 0
 
 
+def test_an_identity_that_others_know_is_renewed(manager: Manager, plant: Path, tmp_path: Path) -> None:
+    first = manager.record(JOB)
+    renewed = manager.run("key", "renew", "--output", "json")
+    assert renewed.code == 0, renewed
+    listed = manager.run("key", "list", "--output", "json").json
+    assert listed["fingerprint"] == renewed.json["fingerprint"]
+    second = manager.record(JOB)
+    assert second["warnings"] == []
+    for record in (first, second):
+        assert manager.run("restore", record["id"], "--target", str(tmp_path / record["id"])).code == 0
+        assert facts(tmp_path / record["id"]) == facts(plant)
+
+    manager.state = "another machine"
+    assert "--trust" in manager.record(JOB, code=77)["error"]
+    assert manager.record(JOB, "--trust", renewed.json["fingerprint"])["status"] == "completed"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

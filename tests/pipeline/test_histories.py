@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
+from iot_backup.storage.secret_values import MountedSecrets
 from iot_backup.worker import deltas
 from iot_backup.worker.backup import backup
 from iot_backup.worker.cancelling import Cancel
@@ -191,7 +192,7 @@ def test_every_backup_gives_back_the_tree_it_saw(seed: Site, history: list[tuple
             for step in steps:
                 step(source)
             before = facts(source)
-            result, _ = backup(site.backup_order(type=type_, allow_empty=True), site.secrets_dir, source, Cancel())
+            result, _ = backup(site.backup_order(type=type_, allow_empty=True), MountedSecrets(site.secrets_dir), source, Cancel())
             assert facts(source) == before
             event(f"{type_} became {result.type}")
             seen.append((result.archive, before))
@@ -201,5 +202,5 @@ def test_every_backup_gives_back_the_tree_it_saw(seed: Site, history: list[tuple
                 target = site.folder("target")
             target.mkdir(exist_ok=True)
             order = site.restore_order(archive, on_conflict="Mirror" if overlaid else "Overwrite")
-            restore(order, site.secrets_dir, target, Cancel())
+            restore(order, MountedSecrets(site.secrets_dir), target, Cancel())
             assert facts(target) == expected

@@ -181,26 +181,72 @@ def restore(setting: Setting, what: str, target: Path, at: str | None, **asked: 
 
 
 @click.command()
-@click.argument("old")
-@click.argument("new")
+@click.argument("what", metavar="[JOB|BACKUP]", required=False)
+@click.option(
+    "--level",
+    type=click.IntRange(1, 4),
+    default=3,
+    show_default=True,
+    help="1: metadata; 2: every stored byte; 3: every file; 4: restored into a scratch folder.",
+)
+@click.option(
+    "--percent",
+    type=click.FloatRange(0, 100, min_open=True),
+    default=100.0,
+    show_default=True,
+    help="Level 3: this part of the files, chosen at random.",
+)
+@click.option(
+    "--scratch", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Level 4: where to restore into; else $TMPDIR."
+)
 @identity
 @common
-def diff(setting: Setting, old: str, new: str, identity_file: Path | None) -> int:
+def verify(setting: Setting, what: str | None, level: int, percent: float, scratch: Path | None, identity_file: Path | None) -> int:
+    """Find out whether what is stored can be restored: one BACKUP, those of a JOB, or all. Exit code 65: not all."""
+    from iot_backup.standalone import catalogue, output, verifying
+    from iot_backup.worker.cancelling import Cancel, on_signals
+
+    cancel = Cancel()
+    on_signals(cancel, lambda: None)
+    asked = verifying.Asked(level, percent, catalogue.Key(identity_file), scratch)
+    answer = verifying.verified(setting.config(), what, asked, setting.machine(), cancel.requested)
+    for problem in answer.problems:
+        click.echo(problem, err=True)
+    click.echo(
+        output.as_json(answer.plain()) if setting.json else output.table(("ID", "CHAIN", "TYPE", "RESULT", "FILES", ""), answer.rows())
+    )
+    return answer.exit_code
+
+
+@click.command()
+@click.argument("old")
+@click.argument("new")
+@click.option("--text", is_flag=True, help="Also what changed inside text files; always so for two configuration backups.")
+@identity
+@common
+def diff(setting: Setting, old: str, new: str, text: bool, identity_file: Path | None) -> int:
     """What changed from backup OLD to backup NEW: added (+), removed (-) and changed (~) paths. Needs the key."""
-    from iot_backup.standalone import catalogue, contents, output
+    from iot_backup.standalone import catalogue, contents, output, texts
     from iot_backup.standalone.diff import differences
 
     config, machine, key = setting.config(), setting.machine(), catalogue.Key(identity_file)
     sides = []
     for name in (old, new):
         there, manifest = catalogue.chosen(config, name, None, machine, key)
-        sides.append(contents.rows(catalogue.unsealed(there, machine, key), manifest))
-    found = differences(*sides)
+        sides.append((catalogue.unsealed(there, machine, key), manifest))
+    found = list(differences(*(contents.rows(*side) for side in sides)))
+    wants_text = text or all(manifest.type == "Configuration" for _, manifest in sides)
+    inside = texts.unified(sides[0], sides[1], found) if wants_text else {}
     if setting.json:
-        sys.stdout.writelines(output.items(each.plain() for each in found))
+        items = (each.plain() | ({"diff": inside[each.path]} if each.path in inside else {}) for each in found)
+        sys.stdout.writelines(output.items(items))
         return 0
     for each in found:
         click.echo(output.clean(each.line()))
+    for change in inside.values():
+        click.echo()
+        for line in change.split("\n")[:-1]:
+            click.echo(output.clean(line))
     return 0
 
 
@@ -242,4 +288,4 @@ def check(setting: Setting) -> int:
     return 0
 
 
-COMMANDS = (execute, list_, show, restore, diff, config)
+COMMANDS = (execute, list_, show, restore, verify, diff, config)

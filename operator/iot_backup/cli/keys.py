@@ -83,6 +83,23 @@ def rotate(setting: Setting, storage: str | None) -> int:
 
 
 @key.command()
+@click.option("--recipient", "recipients", multiple=True, metavar="AGE1...", help="People who get a way into the new identity.")
+@_storage
+@identity
+@common
+def renew(setting: Setting, recipients: tuple[str, ...], storage: str | None, identity_file: Path | None) -> int:
+    """Make a new identity, where the old one is known to others. New backups are sealed to it; the passphrase stays.
+
+    Other machines that write there go on with the old one until they are run once with --trust and the fingerprint printed here.
+    """
+    from iot_backup.standalone import access, catalogue
+
+    machine, brought = setting.machine(), catalogue.Key(identity_file)
+    there = access.opened(access.site(setting.config(), storage, machine), machine, brought, sealed=True)
+    return _told(setting, {"fingerprint": access.renewed(there, machine, recipients)})
+
+
+@key.command()
 @click.argument("writer")
 @_storage
 @identity

@@ -109,7 +109,10 @@ def _ended(setting: Setting, work: Callable[[], int]) -> int:
 
 def failed(setting: Setting, error: IotBackupError) -> int:
     """Tell an error, and give its exit code."""
-    click.echo(f"{error.reason}: {error.message}", err=True)
+    from iot_backup.standalone import wording
+
+    told = f"{error.reason}: {wording.spoken(error.message)}"
+    click.echo(told, err=True)
     if setting.json:
-        click.echo(json.dumps({"error": f"{error.reason}: {error.message}"}))
+        click.echo(json.dumps({"error": told}))
     return error.exit_code

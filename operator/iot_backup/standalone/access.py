@@ -20,6 +20,7 @@ from iot_backup.standalone.catalogue import Key, Opened
 from iot_backup.standalone.config import Backup
 from iot_backup.standalone.machine import Machine
 from iot_backup.standalone.sites import Site
+from iot_backup.standalone.state import Memory
 from iot_backup.worker import keys
 
 
@@ -104,6 +105,25 @@ def rotated(there: Opened, machine: Machine) -> access.Rotated:
     old, new = passphrase(machine), new_passphrase(machine)
     repository = there.repository
     return access.rotate(repository.store, repository.record, there.site.name, old, new, writer=writer, now=datetime.now(UTC))
+
+
+def renewed(there: Opened, machine: Machine, recipients: Sequence[str]) -> str:
+    """A new identity, for when the old one is known to others; this machine trusts it from now on. Its fingerprint."""
+    repository = there.repository
+    ways_in = passphrase(machine) if machine.environ.get(environment.PASSPHRASE.key) else None
+    done = access.renew(
+        repository.store,
+        repository.record,
+        there.site.name,
+        _identity(repository),
+        ways_in,
+        recipients,
+        fingerprint=there.trust.fingerprint,
+        now=datetime.now(UTC),
+    )
+    trust = there.trust.model_copy(update={"fingerprint": done.fingerprint, "recipient": done.record.recipient})
+    machine.state_of(there.site).remember(lambda memory: memory.told(trust) if memory else Memory(trust=trust))
+    return done.fingerprint
 
 
 def admitted(there: Opened, key_id: str) -> str:

@@ -10,10 +10,8 @@ from pathlib import Path
 from iot_backup.core import layout, spec
 from iot_backup.core import manifest as manifests
 from iot_backup.core.manifest import Manifest
-from iot_backup.errors import InvalidSpec, KeyMissing, RolledBack, SourceUnavailable
-from iot_backup.repository import floor
-from iot_backup.repository import records as documents
-from iot_backup.repository import trust as trusting
+from iot_backup.errors import InvalidSpec, KeyMissing, RolledBack, SourceUnavailable, Untrusted
+from iot_backup.repository import floor, generations
 from iot_backup.repository.catalogue import Entry
 from iot_backup.repository.lineage import lineage
 from iot_backup.repository.opening import Repository, open_for_restore, open_to_look
@@ -72,7 +70,7 @@ def opened(site: Site, machine: Machine, key: Key, *, sealed: bool) -> Opened | 
     secrets = key.secrets(machine)
     repository = site.repository()
     store = open_store(repository, secrets)
-    trust = memory.trust if memory else _vouched(store, machine.fingerprint)
+    trust = memory.trust if memory and not machine.fingerprint else _vouched(store, machine.fingerprint)
     if trust is not None and not (sealed and site.encrypted):
         return Opened(site, open_to_look(store, site.name, trust), trust, memory)
     if trust is None and found(store, layout.REPO) is None:
@@ -84,7 +82,7 @@ def opened(site: Site, machine: Machine, key: Key, *, sealed: bool) -> Opened | 
         )
     passphrase = keys.passphrase(repository, secrets) if key.identity is None else None
     there = open_for_restore(store, site.name, trust, passphrase, keys.brought(key.source, secrets))
-    return Opened(site, there, trust or _trust(store, there.record), memory)
+    return Opened(site, there, trust or _proven(store, there.record), memory)
 
 
 def listed(config: Backup, job: Job | None, machine: Machine, key: Key) -> tuple[list[Record], list[RolledBack]]:
@@ -178,6 +176,11 @@ def newest(
     return there, last
 
 
+def of_job(there: Opened, job: Job) -> list[Manifest]:
+    """The job's backups that count."""
+    return [entry.manifest for entry in there.repository.catalogue.entries() if entry.manifest and entry.manifest.source.job == job.id]
+
+
 def is_id(text: str) -> bool:
     """Whether this is how a backup is called, not a job."""
     return len(text) == 16 and not set(text) - set("0123456789abcdef")
@@ -218,16 +221,16 @@ def _vouched(store: Store, fingerprint: str | None) -> spec.Trust | None:
     repo_json = found(store, layout.REPO) if fingerprint else None
     if repo_json is None or fingerprint is None:
         return None
-    trusting.check_fingerprint(repo_json, fingerprint)
-    record, _, _ = documents.decoded_signed(RepositoryRecord, repo_json, layout.REPO)
-    return spec.Trust(repository_id=record.repository_id, fingerprint=fingerprint, recipient=record.recipient)
+    return _trust(generations.accepted(store, repo_json, fingerprint), fingerprint)
 
 
-def _trust(store: Store, proven: RepositoryRecord) -> spec.Trust:
+def _proven(store: Store, proven: RepositoryRecord) -> spec.Trust:
     """Trust in the repository that just proved itself. Untrusted if it was replaced meanwhile."""
-    repo_json = store.read(layout.REPO)
-    trust = _vouched(store, documents.fingerprint(repo_json))
-    record, _, _ = documents.decoded_signed(RepositoryRecord, repo_json, layout.REPO)
-    if trust is None or record != proven:
-        raise trusting.vanished(documents.fingerprint(repo_json))
-    return trust
+    for record, fingerprint in generations.all_of(store, store.read(layout.REPO)):
+        if record == proven:
+            return _trust(record, fingerprint)
+    raise Untrusted("the repository was replaced while it was opened: nothing of it was used. Find out who writes to the storage.")
+
+
+def _trust(record: RepositoryRecord, fingerprint: str) -> spec.Trust:
+    return spec.Trust(repository_id=record.repository_id, fingerprint=fingerprint, recipient=record.recipient)

@@ -125,7 +125,7 @@ def _check_apart(source: Path, site: Site) -> None:
 def _before(site: Site, state: State, secrets: Secrets, fingerprint: str | None, *, newcomer: bool) -> Before:
     """The repository as remembered and checked again, or else as found or made now."""
     memory = state.memory()
-    if memory is None:
+    if memory is None or fingerprint not in (None, memory.trust.fingerprint):
         return _met(site, state, secrets, fingerprint, newcomer=newcomer)
     repository = site.repository(conditional_writes=memory.conditional_writes)
     store = open_store(repository, secrets)
@@ -151,7 +151,7 @@ def _met(site: Site, state: State, secrets: Secrets, fingerprint: str | None, *,
     _check_admitted(site, state, admitted=found.writer_admitted)
     trust = spec.Trust(repository_id=found.repository_id, fingerprint=found.fingerprint, recipient=found.recipient)
     fresh = Memory(trust=trust, conditional_writes=found.capabilities.conditional_writes)
-    memory = state.remember(lambda memory: memory or fresh)
+    memory = state.remember(lambda memory: memory.told(trust) if memory else fresh)
     if newcomer and not found.created:
         message = (
             f"this machine did not remember the repository in storage {site.storage}: its key proved it, and a new writer was admitted. "

@@ -10,6 +10,7 @@ from typing import Any
 from iot_backup.core.manifest import Manifest
 from iot_backup.core.report import BackupResult, Warn
 from iot_backup.errors import Cancelled, IotBackupError
+from iot_backup.standalone import wording
 
 COMPLETED, PARTIAL, FAILED, CANCELLED = "completed", "partial", "failed", "cancelled"
 """partial: stored, without the files that could not be read. failed: also a stored one that no longer counts."""
@@ -101,4 +102,5 @@ def of_manifest(root: str, manifest: Manifest, problem: IotBackupError | None = 
 
 
 def spoken(error: IotBackupError) -> str:
-    return f"{error.reason}: {error.message}"
+    """For the command line."""
+    return f"{error.reason}: {wording.spoken(error.message)}"

@@ -58,6 +58,11 @@ class Memory(Wire):
             return self
         return self.model_copy(update={"heads": {**self.heads, chain: head}})
 
+    def told(self, trust: Trust) -> Memory:
+        """Trusting another generation of the same repository, or another repository, of which nothing is known."""
+        same = trust.repository_id == self.trust.repository_id
+        return self.model_copy(update={"trust": trust, "heads": self.heads if same else {}})
+
     def without_head(self, chain: str) -> Memory:
         """For a loss that is known and accepted."""
         return self.model_copy(update={"heads": {name: head for name, head in self.heads.items() if name != chain}})

@@ -1,0 +1,125 @@
+"""Whether what is stored can be restored: which backups are looked at, and what is said of them. Looking is `worker.verify`'s matter."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from iot_backup.errors import CorruptData, SourceUnavailable
+from iot_backup.standalone import catalogue, sites, wording
+from iot_backup.standalone.catalogue import Key, Opened
+from iot_backup.standalone.config import Backup
+from iot_backup.standalone.machine import Machine
+from iot_backup.worker.flow import Stop
+from iot_backup.worker.verify import Level, Verification, Verified, Wish, verify
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How deep to look, and at how much."""
+
+    level: int
+    percent: float
+    key: Key
+    scratch: Path | None = None
+    """Where level 4 restores into; None: a temporary folder."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found in all repositories that were looked at."""
+
+    found: tuple[Verification, ...]
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if all(each.ok for each in self.found) else CorruptData.exit_code
+
+    @property
+    def backups(self) -> Sequence[Verified]:
+        return [backup for each in self.found for backup in each.backups]
+
+    @property
+    def problems(self) -> list[str]:
+        """Of no single backup."""
+        own = [f"{problem.reason}: {wording.spoken(problem.message)}" for each in self.found for problem in each.problems]
+        gone = [
+            f"Missing: chain {chain} has no number {first}{f' to {last}' if last != first else ''}: somebody took those backups away"
+            for each in self.found
+            for chain, gaps in each.missing.items()
+            for first, last in gaps
+        ]
+        return own + gone
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"ok": not self.exit_code, "backups": [_plain(backup) for backup in self.backups], "problems": self.problems}
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """For people."""
+        return [
+            (
+                each.member.id,
+                each.member.chain,
+                (each.type or "").lower(),
+                "ok" if each.ok else "FAILED",
+                str(each.files),
+                "; ".join(_problems(each)),
+            )
+            for each in self.backups
+        ]
+
+
+def verified(config: Backup, wanted: str | None, asked: Asked, machine: Machine, stop: Stop) -> Answer:
+    """Look at one backup, a job's backups or all. Nothing in a storage is changed. What `worker.verify.verify` raises."""
+    found = []
+    for there, ids in _wanted(config, wanted, asked, machine):
+        with tempfile.TemporaryDirectory(prefix="iot-backup-verify-", dir=asked.scratch) as scratch:
+            wish = Wish(
+                level=Level(asked.level),
+                ids=ids,
+                percent=asked.percent,
+                scratch=Path(scratch),
+                floors={chain: head.floor for chain, head in there.memory.heads.items()} if there.memory else {},
+                stop=stop,
+            )
+            found.append(verify(there.repository, wish))
+    return Answer(tuple(found))
+
+
+def _wanted(config: Backup, wanted: str | None, asked: Asked, machine: Machine) -> Iterator[tuple[Opened, list[str]]]:
+    """Repositories, and in each the backups that are meant; none: all."""
+    sealed = asked.level >= Level.CONTENT
+    if wanted is None or any(job.id == wanted for job in config.jobs):
+        job = sites.job(config, wanted) if wanted else None
+        for site in [sites.of_job(config, job, machine.environ)] if job else sites.all_of(config, machine.environ):
+            there = catalogue.opened(site, machine, asked.key, sealed=sealed)
+            if there is None and job is None:
+                continue
+            ids = [] if there is None or job is None else [m.id for m in catalogue.of_job(there, job)]
+            if there is None or (job is not None and not ids):
+                raise SourceUnavailable(f"job {wanted} has no backup in storage {site.storage}: there is nothing to verify")
+            yield there, ids
+        return
+    there, manifest = catalogue.chosen(config, wanted, None, machine, asked.key)
+    yield catalogue.unsealed(there, machine, asked.key) if sealed else there, [manifest.id]
+
+
+def _plain(backup: Verified) -> dict[str, Any]:
+    return {
+        "id": backup.member.id,
+        "chain": backup.member.chain,
+        "type": backup.type.lower() if backup.type else None,
+        "level": int(backup.level),
+        "ok": backup.ok,
+        "files": backup.files,
+        "bytes": backup.bytes,
+        "problems": _problems(backup),
+    }
+
+
+def _problems(backup: Verified) -> list[str]:
+    return [f"{problem.reason}: {wording.spoken(problem.message)}" for problem in backup.problems]
