@@ -35,8 +35,8 @@ fast: lint types imports unit pipeline packaging ## all that needs no cluster
 .PHONY: lint
 lint: $(VENV)/.ready ## style of code, Dockerfile, YAML and shell
 	@echo "== lint"
-	@$(VENV)/bin/ruff check operator tests
-	@$(VENV)/bin/ruff format --check operator tests
+	@$(VENV)/bin/ruff check operator tests extras
+	@$(VENV)/bin/ruff format --check operator tests extras
 	@$(VENV)/bin/hadolint Dockerfile
 	@$(VENV)/bin/yamllint --strict -c .yamllint crds k8s examples charts/*/Chart.yaml charts/*/values.yaml
 	@$(VENV)/bin/shellcheck .ci/run
@@ -91,8 +91,8 @@ render: $(VENV)/.ready ## write k8s/base anew from the chart
 
 .PHONY: format
 format: $(VENV)/.ready ## format the code
-	@$(VENV)/bin/ruff check --fix operator tests
-	@$(VENV)/bin/ruff format operator tests
+	@$(VENV)/bin/ruff check --fix operator tests extras
+	@$(VENV)/bin/ruff format operator tests extras
 
 .PHONY: lock
 lock: $(VENV)/.ready ## write the hash-locked requirements anew from pyproject.toml

@@ -37,7 +37,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timezone
 from itertools import accumulate
-from typing import Any, Callable, NamedTuple, NoReturn, Protocol, cast
+from typing import Any, Callable, NamedTuple, NoReturn, Protocol
 
 import zstandard
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -96,16 +96,14 @@ def bech32(text: str, prefix: str) -> bytes:
 
 
 class Identity:
-    """An age identity: the repository's, or a person's."""
+    """An age identity file: a person's, or the repository's with those of its earlier generations behind it."""
 
     def __init__(self, text: str) -> None:
         lines = re.findall(r"^\s*(AGE-SECRET-KEY-1\S+)\s*$", text, re.MULTILINE)
-        if len(lines) != 1:
-            refuse(f"an identity file has one line AGE-SECRET-KEY-1..., this one has {len(lines)}")
-        secret = bech32(lines[0], "age-secret-key-")
-        self.key = X25519PrivateKey.from_private_bytes(secret)
-        self.public = self.key.public_key().public_bytes_raw()
-        self.root = Ed25519PrivateKey.from_private_bytes(hkdf(secret, None, LABEL + b"root")).public_key().public_bytes_raw()
+        secrets_ = [bech32(line, "age-secret-key-") for line in lines] or refuse("the identity file has no line AGE-SECRET-KEY-1...")
+        self.keys = [X25519PrivateKey.from_private_bytes(secret) for secret in secrets_]
+        self.public = self.keys[0].public_key().public_bytes_raw()
+        self.root = Ed25519PrivateKey.from_private_bytes(hkdf(secrets_[0], None, LABEL + b"root")).public_key().public_bytes_raw()
 
     def file_key(self, stanza: list[bytes], body: bytes) -> bytes | None:
         """What a stanza of the header holds, if it is for us."""
@@ -114,11 +112,12 @@ class Identity:
         share = unpadded(stanza[1]) if len(stanza) == 2 else b""
         if len(share) != 32 or len(body) != 32:
             refuse("the file's header is malformed: it was damaged")
-        try:
-            shared = self.key.exchange(X25519PublicKey.from_public_bytes(share))
-        except ValueError:
-            refuse("the file's header holds a key that nobody makes")
-        return opened(hkdf(shared, share + self.public, b"age-encryption.org/v1/X25519"), body)
+        for key in self.keys:
+            shared = key.exchange(X25519PublicKey.from_public_bytes(share))
+            wrapping = hkdf(shared, share + key.public_key().public_bytes_raw(), b"age-encryption.org/v1/X25519")
+            if file_key := opened(wrapping, body):
+                return file_key
+        return None
 
 
 class Passphrase:
@@ -257,22 +256,6 @@ class Frames:
         return found
 
 
-class Stream(io.RawIOBase):
-    """The same bytes from beginning to end, as Python's files give them."""
-
-    def __init__(self, content: Content) -> None:
-        self.content, self.position = content, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        count = min(len(buffer), self.content.size - self.position)
-        buffer[:count] = self.content.read(self.position, count)
-        self.position += count
-        return count
-
-
 # ---- Index -----------------------------------------------------------------------------------------------------------
 
 
@@ -301,8 +284,8 @@ class Index:
     """Rows in the order of the walk. What they say counts once the end was reached without a refusal."""
 
     def __init__(self, content: Content) -> None:
-        plain = zstandard.ZstdDecompressor(max_window_size=8 << 20).stream_reader(cast("Any", Stream(content)), read_across_frames=True)
-        self.lines = io.BufferedReader(plain, PIECE)
+        packed = content.read(0, content.size)  # compressed some 60 bytes a path; its lines come one by one
+        self.lines = io.BufferedReader(zstandard.ZstdDecompressor(max_window_size=8 << 20).stream_reader(packed, read_across_frames=True))
         first = self._line()
         if first.get("format") != "iot-backup-index" or first.get("version") != 1:
             refuse(f"this is no index of version 1: {first}")
@@ -314,8 +297,7 @@ class Index:
             members, notes = members + ("kind" in line), notes + ("note" in line)
             if "kind" in line:
                 yield row_of(line)
-        end = line["end"]
-        if (end["members"], end["notes"]) != (members, notes) or self.lines.read(1):
+        if (line["end"]["members"], line["end"]["notes"]) != (members, notes) or self.lines.read(1):
             refuse("the index does not hold as many lines as it says at its end")
 
     def _line(self) -> dict[str, Any]:
@@ -348,23 +330,38 @@ class Backup(NamedTuple):
 
 
 class Repository:
-    """A copy of one namespace's repository. Whom it believes follows from the identity alone, or else from `repo.json` as it is."""
+    """A copy of one namespace's repository. Whom it believes follows from the identity, or else from the fingerprint."""
 
-    def __init__(self, root: str, identity: Identity | None) -> None:
+    def __init__(self, root: str, identity: Identity | None, fingerprint: str | None) -> None:
         self.root, self.identity = root, identity
         self.writers: dict[str, dict[str, Any]] = {}
         data = self.read("repo.json")
-        self.fingerprint = hashlib.sha256(data).hexdigest()
         self.facts, _, _ = signed(data, "repo.json")
-        if identity and self.facts["recipient"] and not self._is_of(identity):
-            refuse("this identity is not the one of repo.json: it belongs to another repository, or repo.json was replaced")
+        for recipients, key, own in self._generations(data):
+            if fingerprint in (None, own) and (not identity or not key or self._is_of(identity, recipients[-1], key)):
+                self.recipients, self.key, self.fingerprint = recipients, key, own
+        if not hasattr(self, "fingerprint"):
+            refuse("identity or fingerprint are not those of repo.json: they belong to another repository, or repo.json was replaced")
         names = [os.path.relpath(path, root) for path in glob.iglob(os.path.join(glob.escape(root), "chains/*/*.manifest.json"))]
         self.backups = sorted(
             (self._backup(name) for name in names), key=lambda b: (b.facts.get("chain", ""), b.facts.get("seq", 0), b.stem)
         )
 
-    def _is_of(self, identity: Identity) -> bool:
-        return bech32(self.facts["recipient"], "age") == identity.public and self.facts["root"] == identity.root.hex()
+    def _generations(self, data: bytes) -> Iterator[tuple[list[str], str | None, str]]:
+        """Recipients up to each generation of the identity, its root key and fingerprint; each is signed by the root before."""
+        recipients, key, own = [self.facts["recipient"]], self.facts["root"], hashlib.sha256(data).hexdigest()
+        yield recipients, key, own
+        while os.path.exists(os.path.join(self.root, name := f"generations/{len(recipients) + 1}")):
+            data = self.read(name)
+            facts, body, signature = signed(data, name)
+            follows = (facts["repositoryId"], facts["number"], facts["previous"]) == (self.facts["repositoryId"], len(recipients) + 1, own)
+            if not follows or not verified(key, b"generation", body, signature):
+                return
+            recipients, key, own = [*recipients, facts["recipient"]], facts["root"], hashlib.sha256(data).hexdigest()
+            yield recipients, key, own
+
+    def _is_of(self, identity: Identity, recipient: str, key: str) -> bool:
+        return bech32(recipient, "age") == identity.public and key == identity.root.hex()
 
     def read(self, key: str) -> bytes:
         """A small object."""
@@ -391,29 +388,23 @@ class Repository:
             refuse(f"{key} belongs to another repository: it was copied here")
         if not verified(writer["publicKey"], b"manifest", body, signature):
             refuse(f"{key} has no valid signature of writer {facts['writer']}: it was damaged or forged")
-        if any(facts[name] != self.facts[name] for name in ("cipher", "recipient")) or not re.fullmatch("[A-Za-z]+", facts["type"]):
-            refuse(f"{key} names a cipher or type that this repository does not have")
+        sealed_to = dict(enumerate(self.recipients, 1)).get(facts["generation"], "nobody whom we know")
+        if (facts["cipher"], facts["recipient"]) != (self.facts["cipher"], sealed_to) or not re.fullmatch("[A-Za-z]+", facts["type"]):
+            refuse(f"{key} names a cipher, a recipient or a type that this repository does not have")
         return facts
 
     def _writer(self, id_: str) -> dict[str, Any]:
-        """The record that admits this writer: signed by the root, or, where there is none, that of the first writer."""
-        if id_ not in self.writers:
-            root, name = self.facts["root"], f"writers/{id_}"
-            first = str(self.facts.get("firstWriter") or "").encode()
-            is_first = bool(first) and signed(first, "firstWriter")[0]["keyId"] == id_
-            if not re.fullmatch("[0-9a-f]{16}", id_) or not (is_first or (root and os.path.exists(os.path.join(self.root, name)))):
-                refuse(f"it is by writer {id_}, whom nobody admitted")
-            record, body, signature = signed(first if is_first else self.read(name), name)
-            if not verified(root or record["publicKey"], b"writer", body, signature):
-                refuse(f"{name} was not signed by the root of this repository")
-            if (
-                record["repositoryId"] != self.facts["repositoryId"]
-                or hashlib.sha256(bytes.fromhex(record["publicKey"])).hexdigest()[:16] != id_
-                or record["keyId"] != id_
-            ):
-                refuse(f"{name} admits another key, or to another repository: it was copied here")
-            self.writers[id_] = record
-        return self.writers[id_]
+        """A document that admits this writer, signed by the root. Where there is none: the first writer's, signed by itself."""
+        if id_ not in self.writers and re.fullmatch("[0-9a-f]{16}", id_):
+            paths = glob.glob(os.path.join(glob.escape(self.root), f"writers/{id_}*")) if self.key else []
+            for data in [str(self.facts.get("firstWriter")).encode(), *(self.read(os.path.relpath(path, self.root)) for path in paths)]:
+                with suppress(*MALFORMED):
+                    record, body, signature = signed(data, f"writers/{id_}")
+                    names_it = hashlib.sha256(bytes.fromhex(record["publicKey"])).hexdigest()[:16] == record["keyId"] == id_
+                    is_ours = record["repositoryId"] == self.facts["repositoryId"]
+                    if names_it and is_ours and verified(self.key or record["publicKey"], b"writer", body, signature):
+                        self.writers[id_] = record
+        return self.writers.get(id_) or refuse(f"it is by writer {id_}, whom nobody admitted: no document of the root names that key")
 
     def find(self, wanted: str) -> Backup:
         found = sorted((b for b in self.backups if b.id == wanted), key=lambda b: b.problem)
@@ -453,9 +444,9 @@ def signed(data: bytes, what: str) -> tuple[dict[str, Any], bytes, bytes]:
     return dict(json.loads(data)), tail[1], base64.b64decode(tail[2])
 
 
-def verified(public: str, purpose: bytes, body: bytes, signature: bytes) -> bool:
+def verified(public: str | None, purpose: bytes, body: bytes, signature: bytes) -> bool:
     try:
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(signature, LABEL + purpose + b"\0" + body)
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public or "")).verify(signature, LABEL + purpose + b"\0" + body)
     except (InvalidSignature, ValueError):
         return False
     return True
@@ -718,10 +709,8 @@ def restore_(options: argparse.Namespace) -> None:
 
 
 def opened_repository(options: argparse.Namespace) -> Repository:
-    repository = Repository(options.root, options.identity)
-    if options.fingerprint not in (None, repository.fingerprint):
-        refuse(f"the fingerprint of this repository is {repository.fingerprint}: it is another one")
-    if not options.fingerprint and not (options.identity and repository.facts["recipient"]):
+    repository = Repository(options.root, options.identity, options.fingerprint)
+    if not options.fingerprint and not (options.identity and repository.key):
         print(f"Nothing proves that this is your repository. Is this its fingerprint? {repository.fingerprint}", file=sys.stderr)
     return repository
 
@@ -747,7 +736,7 @@ def main() -> int:
         for argument in arguments:
             command.add_argument(argument.rstrip("?"), nargs="?" if argument.endswith("?") else None)
         if "root" in arguments:
-            command.add_argument("--fingerprint", help="what the repository must be: SHA-256 of repo.json")
+            command.add_argument("--fingerprint", help="what the repository must be: SHA-256 of repo.json, or of its last generation")
         if "target" in arguments:
             command.add_argument("--include", action="append", default=[], metavar="GLOB")
     try:

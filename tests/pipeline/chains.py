@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import zstandard
 
-from iot_backup.crypto.container import sealer
+from iot_backup.core.manifest import Compression, Counts, Manifest, Owner, Parent, Source, StoredObject
+from iot_backup.crypto.container import NO_HEADER_SHA256, sealer
+from iot_backup.crypto.signing import WriterKey
 from iot_backup.worker import tar
 from iot_backup.worker.index import FILE, Part, Row, first_line, last_line, member_line
 from tests.pipeline.roundtrip import IDENTITY, Backup, back_up, index_text, rows
+from tests.pipeline.sites import NAMESPACE, Site
+from tests.unit.repository.test_catalogue import signed_by
+
+START = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 def with_rows(backup: Backup, lines: Sequence[Row], archives: int = 1) -> Backup:
@@ -55,7 +63,7 @@ def grown(source: Path, changes: Sequence[Callable[[Path], object]], **how: obje
     for change in changes:
         change(source)
         whole = back_up(source, **how)  # type: ignore[arg-type]
-        chain.append(on_top(chain, whole) if chain else whole)
+        chain.append(on_top(chain, whole) if chain else with_rows(whole, rows(whole)))
     return chain
 
 
@@ -72,3 +80,52 @@ def whole_blocks(old: Row, new: Row, block: int, changed: set[int], number: int)
 def fill(path: Path, size: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(os.urandom(size))
+
+
+def stored(site: Site, chain: Sequence[Backup], **changes: object) -> list[Manifest]:
+    """A chain in the store of a plain repository, as its admitted writer would commit it. `changes`: to the last manifest."""
+    made: list[Manifest] = []
+    for number, backup in enumerate(chain):
+        manifest = described(site, backup, number, made)
+        if number == len(chain) - 1:
+            manifest = manifest.model_copy(update=changes)
+        made.append(manifest)
+        site.place.put(manifest.archive_key, backup.archive)
+        site.place.put(manifest.member.index, backup.index)
+        site.place.put(manifest.member.manifest, signed_by(WriterKey(site.writer_key), manifest))
+    return made
+
+
+def described(site: Site, backup: Backup, number: int, before: Sequence[Manifest]) -> Manifest:
+    assert site.trust is not None
+    counts = backup.packed.counts
+    parent = None
+    if before:
+        sha256 = hashlib.sha256(site.place.read(before[-1].member.manifest)).hexdigest()
+        parent = Parent(id=before[-1].id, manifest_sha256=sha256)
+    return Manifest(
+        tool="a test",
+        repository_id=site.trust.repository_id,
+        namespace=NAMESPACE,
+        chain="daily",
+        id=f"{number:016x}",
+        type="Incremental" if before else "Full",
+        seq=number + 1,
+        parent=parent,
+        start_time=START + timedelta(hours=number),
+        snapshot_time=START + timedelta(hours=number),
+        completion_time=START + timedelta(hours=number),
+        writer=WriterKey(site.writer_key).id,
+        cipher="None",
+        recipient=None,
+        compression=Compression(algorithm="Zstd", level=1),
+        archive=facts_of(backup.archive),
+        index=facts_of(backup.index),
+        counts=Counts(files=counts.files + counts.hard_links, entries=counts.entries, source_bytes=counts.source_bytes),
+        root_owner=Owner(uid=0, gid=0),
+        source=Source(claim="data"),
+    )
+
+
+def facts_of(stored: bytes) -> StoredObject:
+    return StoredObject(size=len(stored), sha256=hashlib.sha256(stored).hexdigest(), header_sha256=NO_HEADER_SHA256)

@@ -11,7 +11,9 @@ import threading
 import tracemalloc
 from array import array
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import zstandard
@@ -25,8 +27,13 @@ from iot_backup.worker.compression import FOOTER_SIZE, Decompressed, frame_sizes
 from iot_backup.worker.extract import Rules
 from iot_backup.worker.index import FIFO, FILE, FOLDER, HARD_LINK, SYMLINK, Row
 from iot_backup.worker.index_reader import IndexReader
+from iot_backup.worker.mirror import Mirror
+from iot_backup.worker.selection import EVERYTHING, Selection
 from iot_backup.worker.unpacking import Source, Unpacked, unpack
 from tests.pipeline.roundtrip import Backup, back_up, bring_back, pieces, slices
+
+if TYPE_CHECKING:
+    from iot_backup.core.spec import OnConflict
 
 CONTENT = b"evil"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -54,14 +61,16 @@ def build(rows: list[Row], *, told: Callable[[Row], Row] = lambda row: row, end:
     return bytes(stream), b"".join(lines)
 
 
-def restore(archive: bytes, lines: bytes, target: Path, *, signed: int | None = None, compressed: bool = False) -> Unpacked:
+def restore(
+    archive: bytes, lines: bytes, target: Path, *, signed: int | None = None, compressed: bool = False, rules: Rules | None = None
+) -> Unpacked:
     """`signed`: the size that the manifest says."""
     size = len(archive) if signed is None else signed
     root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
     try:
         index_reader = IndexReader(Decompressed(PassThroughReader(Pull(pieces(zstandard.compress(lines))))))
         source = Source(lambda: RangedReader(slices(archive), size, "None", None, NO_HEADER_SHA256), compressed)
-        return unpack(index_reader, [source], root, Rules(), threading.Event())
+        return unpack(index_reader, [source], root, rules or Rules(), threading.Event())
     finally:
         os.close(root)
 
@@ -87,46 +96,61 @@ def test_the_builder_itself_writes_what_is_accepted(target: Path) -> None:
     assert (done.written.files, (target / "d" / "f").read_bytes()) == (2, CONTENT)
 
 
-@pytest.mark.parametrize(
-    "rows",
-    [
-        pytest.param([ROOT, row(b"../outside/victim")], id="parent"),
-        pytest.param([ROOT, row(b"d", FOLDER), row(b"d/../../outside/victim")], id="parent inside"),
-        pytest.param([ROOT, row(b"/etc/victim")], id="absolute"),
-        pytest.param([ROOT, row(b"")], id="empty"),
-        pytest.param([ROOT, row(b"d", FOLDER), row(b"d//f")], id="empty component"),
-        pytest.param([ROOT, row(b"./f")], id="dot"),
-        pytest.param([ROOT, row(b"d/", FOLDER)], id="slash at the end"),
-        pytest.param([ROOT, row(b"..", FOLDER)], id="parent folder"),
-        pytest.param([ROOT, row(b"f\0g")], id="NUL"),
-        pytest.param([ROOT, row(b"l", SYMLINK, link=b"../outside"), row(b"l/victim")], id="through a link"),
-        pytest.param([ROOT, row(b"l", SYMLINK, link=b"../outside"), row(b"l", FOLDER), row(b"l/victim")], id="link, then folder"),
-        pytest.param([ROOT, row(b"l", SYMLINK, link=b"../outside/victim"), row(b"l")], id="link, then file"),
-        pytest.param([ROOT, row(b"h", HARD_LINK, link=b"../outside/victim")], id="hard link out"),
-        pytest.param([ROOT, row(b"h", HARD_LINK, link=b"/etc/passwd")], id="hard link absolute"),
-        pytest.param([ROOT, row(b"h", HARD_LINK, link=b"existing")], id="hard link to what was there"),
-        pytest.param([ROOT, row(b"a", SYMLINK, link=b"../outside"), row(b"h", HARD_LINK, link=b"a/victim")], id="hard link by a link"),
-        pytest.param([ROOT, row(b"a"), row(b"h", HARD_LINK, link=b"a")], id="hard link to a file of one name"),
-        pytest.param([ROOT, row(b"a", links=2), row(b"h", HARD_LINK, link=b"a"), row(b"i", HARD_LINK, link=b"a")], id="too many names"),
-        pytest.param([ROOT, row(b"b"), row(b"a")], id="out of order"),
-        pytest.param([ROOT, row(b"a"), row(b"a")], id="twice"),
-        pytest.param([ROOT, row(b"d", FOLDER), row(b"e"), row(b"d/f")], id="back into a folder"),
-        pytest.param([ROOT, row(b"d/f")], id="folder missing"),
-        pytest.param([ROOT, ROOT], id="two roots"),
-        pytest.param([row(b"a")], id="no root"),
-        pytest.param([], id="nothing"),
-        pytest.param([row(index.ROOT)], id="root is a file"),
-        pytest.param([ROOT, row(b"l", SYMLINK)], id="link without target"),
-        pytest.param([ROOT, row(b"p", FIFO, link=b"x")], id="fifo with target"),
-        pytest.param([ROOT, row(b"a", sha256="0" * 64)], id="wrong content"),
-        pytest.param([ROOT, row(b"a", state="superseded")], id="first reading without a second"),
-    ],
-)
+IMPOSSIBLE = [
+    pytest.param([ROOT, row(b"../outside/victim")], id="parent"),
+    pytest.param([ROOT, row(b"d", FOLDER), row(b"d/../../outside/victim")], id="parent inside"),
+    pytest.param([ROOT, row(b"/etc/victim")], id="absolute"),
+    pytest.param([ROOT, row(b"")], id="empty"),
+    pytest.param([ROOT, row(b"d", FOLDER), row(b"d//f")], id="empty component"),
+    pytest.param([ROOT, row(b"./f")], id="dot"),
+    pytest.param([ROOT, row(b"d/", FOLDER)], id="slash at the end"),
+    pytest.param([ROOT, row(b"..", FOLDER)], id="parent folder"),
+    pytest.param([ROOT, row(b"f\0g")], id="NUL"),
+    pytest.param([ROOT, row(b"l", SYMLINK, link=b"../outside"), row(b"l/victim")], id="through a link"),
+    pytest.param([ROOT, row(b"l", SYMLINK, link=b"../outside"), row(b"l", FOLDER), row(b"l/victim")], id="link, then folder"),
+    pytest.param([ROOT, row(b"l", SYMLINK, link=b"../outside/victim"), row(b"l")], id="link, then file"),
+    pytest.param([ROOT, row(b"h", HARD_LINK, link=b"../outside/victim")], id="hard link out"),
+    pytest.param([ROOT, row(b"h", HARD_LINK, link=b"/etc/passwd")], id="hard link absolute"),
+    pytest.param([ROOT, row(b"h", HARD_LINK, link=b"existing")], id="hard link to what was there"),
+    pytest.param([ROOT, row(b"a", SYMLINK, link=b"../outside"), row(b"h", HARD_LINK, link=b"a/victim")], id="hard link by a link"),
+    pytest.param([ROOT, row(b"a"), row(b"h", HARD_LINK, link=b"a")], id="hard link to a file of one name"),
+    pytest.param([ROOT, row(b"a", links=2), row(b"h", HARD_LINK, link=b"a"), row(b"i", HARD_LINK, link=b"a")], id="too many names"),
+    pytest.param([ROOT, row(b"b"), row(b"a")], id="out of order"),
+    pytest.param([ROOT, row(b"a"), row(b"a")], id="twice"),
+    pytest.param([ROOT, row(b"d", FOLDER), row(b"e"), row(b"d/f")], id="back into a folder"),
+    pytest.param([ROOT, row(b"d/f")], id="folder missing"),
+    pytest.param([ROOT, ROOT], id="two roots"),
+    pytest.param([row(b"a")], id="no root"),
+    pytest.param([], id="nothing"),
+    pytest.param([row(index.ROOT)], id="root is a file"),
+    pytest.param([ROOT, row(b"l", SYMLINK)], id="link without target"),
+    pytest.param([ROOT, row(b"p", FIFO, link=b"x")], id="fifo with target"),
+    pytest.param([ROOT, row(b"a", sha256="0" * 64)], id="wrong content"),
+    pytest.param([ROOT, row(b"a", state="superseded")], id="first reading without a second"),
+]
+
+
+@pytest.mark.parametrize("rows", IMPOSSIBLE)
 def test_impossible_members_are_refused(target: Path, rows: list[Row]) -> None:
     (target / "existing").write_bytes(b"mine")
     with pytest.raises(CorruptData):
         restore(*build(rows), target)
     assert (target / "existing").read_bytes() == b"mine"
+    assert not [p.name for p in target.rglob("*partial*")]
+
+
+@pytest.mark.parametrize("rows", IMPOSSIBLE)
+@pytest.mark.parametrize("rule", ["KeepNewer", "SkipExisting", "Mirror", "selection"])
+def test_no_rule_lets_them_out_of_the_target(target: Path, rows: list[Row], rule: str) -> None:
+    """Though what lies in the way may keep some from being looked at."""
+    (target / "existing").write_bytes(b"mine")
+    for name in ("a", "d", "h", "l"):
+        (target / name).symlink_to(target.parent / "outside")
+    selection = Selection(["victim", "f", "a", "h"]) if rule == "selection" else EVERYTHING
+    on_conflict = cast("OnConflict", "Overwrite" if rule == "selection" else rule)
+    with suppress(CorruptData):
+        restore(*build(rows), target, rules=Rules(on_conflict, selection, Mirror() if rule == "Mirror" else None))
+    assert rule == "Mirror" or (target / "existing").read_bytes() == b"mine"
     assert not [p.name for p in target.rglob("*partial*")]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import errno
 import os
 import random
 import re
@@ -57,25 +56,6 @@ def test_every_level_of_zstd_decodes_to_what_went_in(tmp_path: Path, level: int)
             assert by_stock[row.offset + 512 :][: row.size] == (source / os.fsdecode(row.path)).read_bytes()
 
 
-def test_a_file_whose_attributes_cannot_be_read_keeps_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """restic #4953."""
-    source, target = tmp_path / "source", tmp_path / "target"
-    source.mkdir()
-    target.mkdir()
-    (source / "file").write_bytes(b"content")
-    os.setxattr(source / "file", "user.note", b"x")
-
-    def refused(*args: object, **how: object) -> bytes:
-        raise OSError(errno.EIO, "Input/output error")
-
-    with monkeypatch.context() as faulty:
-        faulty.setattr(os, "getxattr", refused)
-        backup = back_up(source)
-    assert sum(noted.count for noted in backup.packed.notes.values()) == 1
-    bring_back(backup, target)
-    assert (target / "file").read_bytes() == b"content"
-
-
 def test_a_run_after_a_killed_one_stores_no_file_empty(volume_site: Site, tmp_path: Path) -> None:
     """duplicacy #90. What the killed run left is not taken up; the next reads every file anew."""
     site, source = volume_site, tmp_path / "source"
@@ -94,15 +74,3 @@ def test_a_run_after_a_killed_one_stores_no_file_empty(volume_site: Site, tmp_pa
     assert (done.backup.files, done.backup.source_bytes) == (40, 40 << 20)
     site.restores(done.archive, source)
     assert len(site.manifests()) == 1
-
-
-def test_empty_folders_and_their_modes_come_back(tmp_path: Path) -> None:
-    """rclone copy."""
-    source, target = tmp_path / "source", tmp_path / "target"
-    target.mkdir()
-    for name, mode in (("a", 0o700), ("a/b", 0o2750), ("a/b/c", 0o1777), ("d", 0o555)):
-        (source / name).mkdir(parents=True)
-        (source / name).chmod(mode)
-    bring_back(back_up(source), target)
-    assert facts(target) == facts(source)
-    assert facts(target)[b"a/b/c"][1] == 0o1777

@@ -10,8 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipeline.chains import with_rows
+from tests.pipeline.roundtrip import back_up, rows
+
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_MB = 110
+CHAIN_LIMIT_MB = 165
+"""A frame of each archive stays in memory."""
 
 CHILD = """
 import json, os, sys, threading
@@ -77,6 +82,7 @@ def peak_mb(what: str, base: Path) -> float:
     )
     assert done.returncode == 0, done.stderr
     peak: float = json.loads(done.stdout)
+    print(what, peak)
     return peak
 
 
@@ -89,7 +95,7 @@ def base(tmp_path: Path) -> Path:
 
 def test_a_file_that_compresses_a_thousandfold(base: Path) -> None:
     with open(base / "source" / "zeros", "wb") as file:
-        file.truncate(300 << 20)
+        file.writelines(bytes(1 << 20) for _ in range(300))
     assert peak_mb("pack", base) < LIMIT_MB
     assert (base / "store" / ("0" * 16)).stat().st_size < 1 << 20
     assert peak_mb("unpack", base) < LIMIT_MB
@@ -111,3 +117,33 @@ def test_many_files(base: Path) -> None:
     assert peak_mb("pack", base) < 80
     assert peak_mb("unpack", base) < 80
     assert sum(len(files) for _, _, files in os.walk(base / "target")) == 10_000
+
+
+def test_the_size_of_an_archive_does_not_count(base: Path) -> None:
+    peaks = []
+    for count in (60, 240):
+        with open(base / "source" / f"noise{count}", "wb") as file:
+            file.writelines(os.urandom(1 << 20) for _ in range(count))
+        peak_mb("pack", base)
+        peaks.append(peak_mb("unpack", base))
+    assert peaks[1] < peaks[0] + 10
+
+
+def test_a_chain_of_thirty_whose_rows_need_each_archive_in_turn(base: Path) -> None:
+    """Each of them has more frames than are kept, and each frame is read once all the same."""
+    members, lines = [], {}
+    for number in range(30):
+        source = base / f"source{number}"
+        source.mkdir()
+        for at in range(300):
+            (source / f"{at:04}-{number:02}").write_bytes(os.urandom(20_000))
+        members.append(back_up(source))
+        lines |= {row.path: row._replace(archive=number) for row in rows(members[-1])}
+    chain = with_rows(members[-1], [lines[path] for path in sorted(lines)], 30)
+    (base / "store" / "index").write_bytes(chain.index)
+    for number, member in enumerate(members):
+        (base / "store" / f"{number:016x}").write_bytes(member.archive)
+        (base / "store" / f"{number:016x}.header").write_text(member.packed.archive.header_sha256)
+    assert sum(len(member.archive) for member in members) > 150_000_000
+    assert peak_mb("unpack", base) < CHAIN_LIMIT_MB
+    assert len(os.listdir(base / "target")) == 9000

@@ -158,3 +158,36 @@ def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
+
+
+def test_a_closed_folder_that_keeps_its_mode_is_closed_again(base: Path) -> None:
+    (base / "source" / "folder").mkdir()
+    (base / "source" / "folder" / "file").write_bytes(b"x")
+    answer = as_somebody(
+        base,
+        """
+        (target / "folder").mkdir(mode=0o000)
+        done = bring_back(back_up(source), target, rules=Rules("SkipExisting"))
+        answer["mode"] = (target / "folder").stat().st_mode & 0o777
+        answer["files"] = done.written.files
+        (target / "folder").chmod(0o700)
+        answer["content"] = (target / "folder" / "file").read_text()
+        """,
+    )
+    assert answer == {"mode": 0, "files": 1, "content": "x"}
+
+
+def test_mirror_clears_folders_that_their_mode_keeps_even_their_owner_out_of(base: Path) -> None:
+    answer = as_somebody(
+        base,
+        """
+        from iot_backup.worker.mirror import Mirror
+        (target / "closed" / "inner").mkdir(parents=True)
+        (target / "closed" / "inner" / "file").write_bytes(b"x")
+        (target / "closed" / "inner").chmod(0)
+        (target / "closed").chmod(0)
+        answer["removed"] = bring_back(back_up(source), target, rules=Rules("Mirror", mirror=Mirror())).removed
+        answer["left"] = os.listdir(target)
+        """,
+    )
+    assert answer == {"removed": 3, "left": []}

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import zstandard
 
-from iot_backup.core import manifest, signed
-from iot_backup.core.manifest import StoredObject
-from iot_backup.crypto.signing import Purpose, WriterKey
-from iot_backup.repository import reading
-from iot_backup.repository.opening import open_for_restore
-from iot_backup.worker.compression import Decompressed
+from iot_backup.core.spec import Trust
+from iot_backup.repository import access
 from tests.pipeline.conftest import folder_place
+from tests.pipeline.handmade import chained, manifest_of, opened, with_another_index
 from tests.pipeline.roundtrip import facts, odd_tree
 from tests.pipeline.sites import NAMESPACE, ROOT, Folder, Site, open_to_all
 
@@ -219,9 +215,38 @@ def test_a_writer_whom_the_root_did_not_admit_does_not_count(volume_site: Site, 
     repo = (root / "repo.json").read_bytes()
     name = repo.partition(b'"root": "')[2][:64]
     (root / "repo.json").write_bytes(repo.replace(name, b"ab" * 32))
-    assert "this identity is not the one of repo.json" in refused("verify", root, "-i", identity)
-    assert "not signed by the root" in said("list", root)
+    assert "are not those of repo.json" in refused("verify", root, "-i", identity)
+    assert "whom nobody admitted" in said("list", root)
     assert archive in said("list", root)
+
+
+def test_a_renewed_identity_opens_what_was_before_and_the_old_one_nothing_new(
+    volume_site: Site, identity: Path, plant: Path, tmp_path: Path
+) -> None:
+    site, trust = volume_site, volume_site.trust
+    assert trust is not None
+    before = site.backup(plant).archive
+    repository = opened(site)
+    assert repository.identity is not None
+    renewed = access.renew(
+        repository.store, repository.record, NAMESPACE, repository.identity, None, [site.person.recipient],
+        fingerprint=trust.fingerprint, now=datetime.now(UTC),
+    )  # fmt: skip
+    (root, *_), new = [copy_of(site)], tmp_path / "new"
+    (_, key_file) = sorted((root / "keys").glob("*.recipients"), key=lambda path: path.stat().st_mtime_ns)
+    new.write_text(said("identity", "-i", tmp_path / "person", key_file))
+    site.trust = Trust(repository_id=trust.repository_id, fingerprint=renewed.fingerprint, recipient=renewed.record.recipient)
+    after = site.backup(plant).archive
+    said("verify", root, "-i", new, "--fingerprint", renewed.fingerprint)
+    for id_ in (before, after):
+        said("restore", root, id_, tmp_path / id_, "-i", new)
+        assert facts(tmp_path / id_) == facts(plant)
+    said("restore", root, before, tmp_path / "again", "-i", identity, "--fingerprint", trust.fingerprint)
+    assert "DOES NOT COUNT" in said("list", root, "-i", identity)
+    assert "names a cipher, a recipient" in refused("restore", root, after, tmp_path / "never", "-i", identity)
+    (generation,) = (root / "generations").iterdir()
+    generation.write_bytes(generation.read_bytes().replace(b'"number": 2', b'"number": 3'))
+    assert "are not those of repo.json" in refused("list", root, "-i", new)
 
 
 def test_another_key_is_refused(volume_site: Site, plant: Path, tmp_path: Path) -> None:
@@ -229,27 +254,11 @@ def test_another_key_is_refused(volume_site: Site, plant: Path, tmp_path: Path) 
     (tmp_path / "person").write_text(volume_site.person.text)
     root = copy_of(volume_site)
     for command in (["list", root], ["verify", root], ["restore", root, archive, tmp_path / "target"]):
-        assert "this identity is not the one of repo.json" in refused(*command, "-i", tmp_path / "person")
+        assert "are not those of repo.json" in refused(*command, "-i", tmp_path / "person")
     (stored,) = (root / "chains/daily").glob("*.age")
     assert "this key does not open" in refused("decrypt", stored, "-i", tmp_path / "person")
     assert "its identity is needed" in refused("restore", root, archive, tmp_path / "target")
-    assert "is another one" in refused("list", root, "--fingerprint", "0" * 64)
-
-
-def with_another_index(site: Site, archive: str, change: Callable[[bytes], bytes]) -> None:
-    """What an admitted writer gone bad may do: its own signature on any index."""
-    (key,) = [key for key in site.manifests() if archive in key]
-    found, _, _ = manifest.decoded(site.place.read(key))
-    opened = open_for_restore(site.store(), NAMESPACE, site.trust, brought=site.person)
-    rows = change(Decompressed(reading.index(opened.store, found, opened.identity)).readall())
-    sealer, plain = opened.sealer(), zstandard.ZstdCompressor().compress(rows)
-    out = bytearray(sealer.room(len(plain)))
-    end = sealer.feed(plain, out, 0)
-    sealed = sealer.header + bytes(out[:end]) + sealer.finish()
-    described = StoredObject(size=len(sealed), sha256=hashlib.sha256(sealed).hexdigest(), header_sha256=sealer.header_sha256)
-    body = manifest.signable(found.model_copy(update={"index": described}))
-    site.place.put(found.member.index, sealed)
-    site.place.put(key, signed.closed(body, WriterKey(site.writer_key).signing.sign(Purpose.MANIFEST, body)))
+    assert "are not those of repo.json" in refused("list", root, "--fingerprint", "0" * 64)
 
 
 EVIL = [
@@ -283,6 +292,95 @@ def test_an_index_of_an_evil_writer_leads_nowhere(
     assert {path for path in tmp_path.rglob("*") if target not in path.parents and path != target} == before
     assert not list(target.rglob("*.partial"))
     assert not (target / "inner" / "file").exists()
+
+
+def grown(site: Site, tmp_path: Path) -> tuple[list[str], list[Path]]:
+    """A chain of three with a delta, a new mode, a deletion and a change of kind; and what each of its trees was."""
+    tree, ids, trees = tmp_path / "tree", [], []
+    (tree / "inner").mkdir(parents=True)
+    (tree / "disk.img").write_bytes(os.urandom(5_300_000))
+    (tree / "inner" / "same").write_bytes(b"same" * 1000)
+    (tree / "inner" / "gone").write_bytes(b"gone")
+    (tree / "becomes").write_bytes(b"a file")
+    for step in range(3):
+        if step:
+            with open(tree / "disk.img", "r+b") as file:
+                file.write(b"step %d" % step)
+            (tree / "inner" / f"new {step}").write_bytes(os.urandom(1000 * step))
+            (tree / "inner" / "same").chmod(0o600 + step)
+        if step == 1:
+            (tree / "inner" / "gone").unlink()
+            (tree / "becomes").unlink()
+            (tree / "becomes").mkdir()
+        ids.append(site.backup(tree).archive)
+        trees.append(tmp_path / f"as it was {step}")
+        subprocess.run(["cp", "-a", tree, trees[-1]], check=True)
+    return ids, trees
+
+
+def test_every_backup_of_a_chain_comes_back(volume_site: Site, identity: Path, tmp_path: Path) -> None:
+    ids, trees = grown(volume_site, tmp_path)
+    chained(volume_site, ids, deltas=[b"disk.img"])
+    said("verify", copy_of(volume_site), "-i", identity)
+    for id_, tree in zip(ids, trees, strict=True):
+        said("restore", copy_of(volume_site), id_, tmp_path / id_, "-i", identity)
+        assert facts(tmp_path / id_) == facts(tree)
+    said("restore", copy_of(volume_site), ids[2], tmp_path / "part", "-i", identity, "--include", "disk.img")
+    assert (tmp_path / "part" / "disk.img").read_bytes() == (trees[2] / "disk.img").read_bytes()
+
+
+def test_every_backup_of_a_chain_that_the_product_made_comes_back(volume_site: Site, identity: Path, tmp_path: Path) -> None:
+    """Deltas on deltas, holes that move, deletions, changed kinds, new attributes, names of one file; Incremental and Differential."""
+    tree, ids, trees = tmp_path / "tree", [], []
+    odd_tree(tree)
+    (tree / "disk.img").write_bytes(os.urandom(9 << 20))
+    with open(tree / "sparse.img", "wb") as file:
+        file.write(os.urandom(1 << 20))
+        file.truncate(40 << 20)
+    for step, type_ in enumerate(("Full", "Incremental", "Incremental", "Differential", "Incremental")):
+        if step:
+            for name, at in (("disk.img", step << 20), ("sparse.img", 9 * step << 20)):
+                with open(tree / name, "r+b") as file:
+                    file.seek(at)
+                    file.write(b"step %d" % step * 5000)
+            (tree / "secret").chmod(0o600 + step)
+            os.setxattr(tree / "size 513", "user.step", b"%d" % step)
+            (tree / f"size {[0, 1, 511, 512, 4096][step]}").unlink()
+            (tree / "empty folder" / f"name {step}").hardlink_to(tree / "a")
+            os.utime(tree / "deep", ns=(0, step))
+        ids.append(volume_site.backup(tree, type=type_).archive)
+        trees.append(tmp_path / f"as it was {step}")
+        subprocess.run(["cp", "-a", tree, trees[-1]], check=True)
+    types = [manifest_of(volume_site, id_).type for id_ in ids]
+    assert types == ["Full", "Incremental", "Incremental", "Differential", "Incremental"]
+    said("verify", copy_of(volume_site), "-i", identity)
+    for id_, was in zip(ids, trees, strict=True):
+        said("restore", copy_of(volume_site), id_, tmp_path / id_, "-i", identity)
+        assert facts(tmp_path / id_) == facts(was)
+    stored = {id_: manifest_of(volume_site, id_).archive.size for id_ in ids}
+    assert max(stored[id_] for id_ in ids[1:]) < 2 << 20 < stored[ids[0]], "increments hold what is new"
+
+
+def test_a_chain_with_a_member_that_is_gone_damaged_or_another_one_is_refused(volume_site: Site, identity: Path, tmp_path: Path) -> None:
+    ids, _ = grown(volume_site, tmp_path)
+    chained(volume_site, ids, deltas=[b"disk.img"])
+    root, place = copy_of(volume_site), volume_site.place
+    words = ["restore", root, ids[2], tmp_path / "target", "-i", identity]
+    first = manifest_of(volume_site, ids[0])
+    for key, change, said_ in (
+        (first.member.manifest, None, "is missing"),
+        (first.archive_key, flip, "is not what its manifest signs"),
+        (first.archive_key, None, "No such file"),
+    ):
+        whole = place.read(key)
+        place.remove(key)
+        if change is not None:
+            place.put(key, change(whole))
+        assert said_ in refused(*words)
+        assert not (tmp_path / "target").exists()
+        place.put(key, whole)
+    with_another_index(volume_site, ids[0], lambda rows: rows)
+    assert "was replaced" in refused(*words)
 
 
 def test_holes_stay_holes(volume_site: Site, identity: Path, tmp_path: Path) -> None:

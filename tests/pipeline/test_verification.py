@@ -19,6 +19,7 @@ from iot_backup.worker import verify_restored
 from iot_backup.worker.unpacking import Unpacked, unpack
 from iot_backup.worker.verify import Level, Verification, Wish, verify
 from tests.pipeline.conftest import folder_place
+from tests.pipeline.handmade import chained, with_another_index
 from tests.pipeline.roundtrip import odd_tree
 from tests.pipeline.sites import NAMESPACE, Place, Site, open_to_all
 
@@ -68,6 +69,33 @@ def stored(seed: Site, tmp_path_factory: pytest.TempPathFactory) -> Verified:
     first = site.backup(tree).archive
     (tree / "logs" / "z.bin").write_bytes(random.Random(3).randbytes(300_000))
     return Verified(site, [first, site.backup(tree).archive])
+
+
+@pytest.fixture(scope="module")
+def stored_chain(seed: Site, tmp_path_factory: pytest.TempPathFactory) -> Verified:
+    """A Full and two increments, the first of which holds changed blocks of a large file and a deletion."""
+    base = tmp_path_factory.mktemp("stored-chain")
+    open_to_all(base)
+    site, tree = seed.elsewhere(folder_place(base), base), base / "tree"
+    tree.mkdir()
+    (tree / "disk.img").write_bytes(random.Random(7).randbytes(10_000_000))
+    (tree / "gone").write_bytes(b"gone")
+    ids = [site.backup(tree).archive]
+    with open(tree / "disk.img", "r+b") as file:
+        file.seek(5_000_000)
+        file.write(b"changed")
+    (tree / "gone").unlink()
+    ids.append(site.backup(tree, type="Incremental").archive)
+    (tree / "new").write_bytes(b"new")
+    ids.append(site.backup(tree, type="Incremental").archive)
+    return Verified(site, ids)
+
+
+@pytest.fixture
+def grown(stored_chain: Verified, tmp_path: Path) -> Verified:
+    """The same, to be changed."""
+    open_to_all(tmp_path)
+    return Verified(stored_chain.site.elsewhere(folder_place(tmp_path), tmp_path), stored_chain.ids)
 
 
 @pytest.fixture
@@ -144,7 +172,94 @@ def test_a_damaged_backup_is_told_by_restoring_too(two: Verified, suffix: str) -
         two.at(Level.RESTORED)
 
 
-OBJECTS = (".age", ".index", ".manifest.json")
+@pytest.fixture
+def chain(two: Verified) -> Verified:
+    """The same, of which the second is an increment of the first."""
+    chained(two.site, two.ids)
+    return two
+
+
+@pytest.mark.parametrize("level", list(Level))
+def test_a_whole_chain_is_found_whole(chain: Verified, level: Level) -> None:
+    found = chain.at(level, scratch=chain.site.folder("scratch"))
+    assert found.ok, reasons(found)
+    assert [backup.type for backup in found.backups] == ["Full", "Incremental"]
+    assert [backup.files for backup in found.backups] == ([3, 3] if level >= Level.CONTENT else [0, 0])
+
+
+@pytest.mark.parametrize("level", list(Level))
+def test_a_chain_with_deltas_is_found_whole(grown: Verified, level: Level) -> None:
+    found = grown.at(level, scratch=grown.site.folder("scratch"))
+    assert found.ok, reasons(found)
+    assert [backup.type for backup in found.backups] == ["Full", "Incremental", "Incremental"]
+    assert [backup.files for backup in found.backups] == ([2, 1, 2] if level >= Level.CONTENT else [0, 0, 0])
+
+
+def test_damage_below_a_delta_is_told_of_each_backup_that_needs_it(grown: Verified) -> None:
+    """The first half of the large file lies in the Full, a block in the middle in the increment."""
+    full, increment = grown.key(0, ".age"), grown.key(1, ".age")
+    # Of a small archive all is read with the table of its frames, before any file.
+    for key, bad, words in ((full, [True, True, True], "disk.img"), (increment, [False, True, True], "damaged in chunk 0")):
+        whole = grown.place.read(key)
+        grown.place.put(key, flipped(20_000)(whole))
+        found = grown.at(Level.CONTENT, percent=99.999999)
+        assert [not backup.ok for backup in found.backups] == bad
+        assert all(words in message for _, message in reasons(found))
+        grown.place.put(key, whole)
+    assert grown.at(Level.CONTENT).ok
+
+
+def test_an_increment_is_looked_at_with_what_it_builds_on(chain: Verified) -> None:
+    assert [backup.member.id for backup in chain.at(Level.METADATA, ids=[chain.ids[1]]).backups] == chain.ids
+    assert [backup.member.id for backup in chain.at(Level.METADATA, ids=[chain.ids[0]]).backups] == chain.ids[:1]
+
+
+def test_a_parent_that_is_gone_damaged_or_another_one(chain: Verified) -> None:
+    manifest, archive = chain.key(0, ".manifest.json"), chain.key(0, ".age")
+    written, stored = chain.place.read(manifest), chain.place.read(archive)
+    chain.place.remove(manifest)
+    found = chain.at(Level.METADATA)
+    assert found.missing == {"daily": ((1, 1),)}
+    ((reason, message),) = reasons(found)
+    assert (reason, "which is not in the store" in message) == ("ChainBroken", True)
+    chain.place.put(manifest, flipped(0.3)(written))
+    assert [reason for reason, _ in reasons(chain.at(Level.METADATA))][-1] == "ChainBroken"
+    chain.place.put(manifest, written)
+    chain.place.put(archive, flipped(1_000_000)(stored))
+    found = chain.at(Level.CONTENT, percent=99.999999)
+    assert [backup.ok for backup in found.backups] == [False, False]
+    assert all("a.bin" in message for _, message in reasons(found))
+    chain.place.put(archive, stored)
+    with_another_index(chain.site, chain.ids[0], lambda rows: rows)
+    ((reason, message),) = reasons(chain.at(Level.METADATA))
+    assert (reason, "another manifest is in its place" in message) == ("ChainBroken", True)
+
+
+def test_an_index_that_refers_to_archives_of_others(chain: Verified) -> None:
+    chain_of_one = chain.ids[1].encode()
+    with_another_index(chain.site, chain.ids[1], lambda rows: rows.replace(chain.ids[0].encode(), b"0123456789abcdef"))
+    ((reason, message),) = reasons(chain.at(Level.CONTENT))
+    assert (reason, "on which it does not build" in message) == ("ChainBroken", True)
+    with_another_index(chain.site, chain.ids[1], lambda rows: rows.replace(b"," + b'"' + chain_of_one + b'"', b""))
+    assert {reason for reason, _ in reasons(chain.at(Level.CONTENT))} <= {"CorruptData", "ChainBroken"}
+
+
+ROWS = [
+    (b'"members":6', b'"members":7', "lines are missing or doubled"),
+    (b'"tar_size":', b'"tar_size":1', "bytes of its archive"),
+    (b'"offset":512', b'"offset":0', "out of its order"),
+    (b'{"end"', b'{"fin"', "cut off"),
+]
+
+
+@pytest.mark.parametrize(("what", "instead", "words"), ROWS)
+def test_an_index_that_contradicts_itself(two: Verified, what: bytes, instead: bytes, words: str) -> None:
+    with_another_index(two.site, two.ids[0], lambda rows: rows.replace(what, instead))
+    messages = [message for _, message in reasons(two.at(Level.CONTENT, ids=[two.ids[0]]))]
+    assert any(words in message for message in messages), messages
+
+
+OBJECTS = (".age", ".index", ".state", ".manifest.json")
 PLACES = [3, 80, 200, 300, 0.5, 0.9, -1, -5, -17]
 """First line, stanza, its body, nonce or first chunk; in the middle; table of frames, its footer, authentication tag of the last chunk."""
 

@@ -31,7 +31,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / f"noise{number}").write_bytes(os.urandom(50 << 20))
         (root / f"telemetry{number}").write_bytes(line * ((40 << 20) // len(line)))
     with open(root / "zeros", "wb") as file:
-        file.truncate(240 << 20)
+        file.writelines(bytes(1 << 20) for _ in range(240))
     for number in range(2000):
         folder = root / f"folder{number % 50}"
         folder.mkdir(exist_ok=True)

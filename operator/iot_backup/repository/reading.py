@@ -31,12 +31,7 @@ def verify(store: Store, key: str, expected: StoredObject, check: Callable[[], N
 
     `check` is called for each block and may raise to stop.
     """
-    try:
-        size = store.head(key).size
-    except NotFound:
-        raise _missing(key) from None
-    if size != expected.size:
-        raise CorruptData(f"{key} has {size} bytes, and its manifest signs {expected.size}: it was cut off or replaced")
+    _check_size(store, key, expected)
     digests = []
     for block in _blocks(_signed(store, key, expected)):
         check()
@@ -51,6 +46,7 @@ def archive(store: Store, manifest: Manifest, identity: Identity | None) -> Rang
     index's SHA-256 of each file, tells.
     """
     key, expected = manifest.archive_key, manifest.archive
+    _check_size(store, key, expected)
 
     def fetch(start: int, length: int) -> bytes:
         try:
@@ -59,11 +55,6 @@ def archive(store: Store, manifest: Manifest, identity: Identity | None) -> Rang
             raise _missing(key) from None
 
     return RangedReader(fetch, expected.size, manifest.cipher, identity, expected.header_sha256)
-
-
-def twice(store: Store, key: str, expected: StoredObject) -> Pull:
-    """An object that is compared whole with its manifest now, and read again as it is pulled. CorruptData, then and now."""
-    return Pull(again(_stream(store, key), verify(store, key, expected)))
 
 
 def index(store: Store, manifest: Manifest, identity: Identity | None, verified: Blocks | None = None) -> Opener:
@@ -89,6 +80,11 @@ def again(chunks: Iterable[bytes], verified: Blocks) -> Iterator[bytes]:
         raise CorruptData("the store gave fewer bytes than when they were verified a moment ago: somebody changes its objects")
 
 
+def twice(store: Store, key: str, expected: StoredObject) -> Pull:
+    """An object that is compared whole with its manifest now, and read again as it is pulled. CorruptData, then and now."""
+    return Pull(again(_stream(store, key), verify(store, key, expected)))
+
+
 class Pull:
     """Chunks as the `read(size)` that `crypto.container.opener` asks for."""
 
@@ -105,6 +101,15 @@ class Pull:
             self._current = memoryview(chunk)
         piece, self._current = self._current[:size], self._current[size:]
         return bytes(piece)
+
+
+def _check_size(store: Store, key: str, expected: StoredObject) -> None:
+    try:
+        size = store.head(key).size
+    except NotFound:
+        raise _missing(key) from None
+    if size != expected.size:
+        raise CorruptData(f"{key} has {size} bytes, and its manifest signs {expected.size}: it was cut off or replaced")
 
 
 def _signed(store: Store, key: str, expected: StoredObject) -> Iterator[bytes]:

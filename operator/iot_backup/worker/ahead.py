@@ -21,7 +21,8 @@ from iot_backup.worker.flow import Channel, Flow
 from iot_backup.worker.index import FILE, HOLE, SUPERSEDED, Row
 
 _WINDOW = 16 << 20
-"""Plain bytes loaded or asked for ahead of the row that is being written; asked for anew when half of it is used up."""
+"""Plain bytes loaded or asked for ahead of the row that is being written; asked for anew when half of it is used up. Less, or none,
+while rows are passed over."""
 _RANGE = 4 << 20
 """Stored bytes of one read at most: enough that a round trip of 20 ms does not count."""
 _THREADS = 2
@@ -57,7 +58,7 @@ class Ahead:
         self._ended = False
         self._loads: deque[_Load] = deque()
         self._coming: dict[tuple[int, int], _Load] = {}
-        self._ahead = 0
+        self._ahead, self._window = 0, _WINDOW
         self._kept: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._kept_size = 0
         self._most_kept = min(_KEPT, (len(archives) + 1) * FRAME_SIZE)
@@ -68,7 +69,7 @@ class Ahead:
     def __iter__(self) -> Iterator[Row]:
         while self._rows or not self._ended:
             if len(self._rows) <= _ROWS // 2:
-                self._fill()
+                self._fill(for_row=True)
             if self._rows:
                 self._taken += 1
                 yield self._rows.popleft()
@@ -150,7 +151,8 @@ class Ahead:
         else:
             self._ahead -= self._size(*key)
         data = self._taken_from(load, key)
-        if self._ahead <= _WINDOW // 2:
+        self._window = min(_WINDOW, 2 * max(self._window, FRAME_SIZE))
+        if self._ahead <= self._window // 2:
             self._fill()
         return data
 
@@ -176,18 +178,18 @@ class Ahead:
             if current is not None and current[0] == self._opened(number).begin(frame):
                 self._current[number] = None
 
-    def _fill(self) -> None:
-        """Read rows and ask for their frames, as far as the window goes."""
+    def _fill(self, *, for_row: bool = False) -> None:
+        """Read rows and ask for their frames, as far as the window goes; beyond it only `for_row`, to have a row at all."""
         while self._loads and self._loads[0].row < self._taken:
             self._drop(self._loads.popleft())
         run: tuple[int, int, int] | None = None
-        while not self._ended and self._ahead < _WINDOW and len(self._rows) < _ROWS:
+        while not self._ended and ((self._ahead < self._window and len(self._rows) < _ROWS) or (for_row and not self._rows)):
             need = next(self._needs, None)
             if need is None:
                 self._ended = True
                 break
             number, frame = need
-            if number < 0:
+            if number < 0 or self._ahead >= self._window:
                 continue
             if run is not None and not self._extends(run, number, frame):
                 self._submit_ahead(*run)
@@ -215,11 +217,15 @@ class Ahead:
         return load
 
     def _drop(self, load: _Load) -> None:
-        """Frames that nobody took: their rows were left as they are in the target."""
+        """Forget frames that nobody took, since their rows stay as they are in the target, and foresee less: that may go on so."""
+        dropped = False
         for frame in range(load.first, load.first + load.count):
             if self._coming.get((load.archive, frame)) is load:
                 del self._coming[load.archive, frame]
                 self._ahead -= self._size(load.archive, frame)
+                dropped = True
+        if dropped:
+            self._window = self._window // 2 if self._window > FRAME_SIZE else 0
 
     def _size(self, number: int, frame: int) -> int:
         archive = self._opened(number)

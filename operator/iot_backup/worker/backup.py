@@ -16,7 +16,7 @@ from iot_backup.core import manifest, spec
 from iot_backup.core.report import BackupResult, Warn
 from iot_backup.core.wording import is_path, place
 from iot_backup.crypto.state import SALT
-from iot_backup.errors import AccessDenied, EmptySource, Internal, StateUnreadable
+from iot_backup.errors import AccessDenied, EmptySource, Internal, IotBackupError, StateUnreadable
 from iot_backup.repository import clocks, trust
 from iot_backup.repository.commit import Committed, Deadline, Outcome, Run
 from iot_backup.repository.opening import Repository, open_for_backup
@@ -107,12 +107,60 @@ class _Attempt:
         )
         run.announce()
         try:
-            packed = _packed(order, self.repository, run, on, self.root, self.selection, self.cancel, self.progress)
+            packed = self._packed(run, on)
             self.cancel.commit_begins()
             return run.commit(_outcome(order, packed, self.clock)), packed
         except BaseException as error:
             run.abandon(error)  # which leaves all as it is once the commit was sent
             raise
+
+    def _packed(self, run: Run, on: Basis) -> Packed:
+        """Archive, index and state in the store, not yet committed. EmptySource, AccessDenied, and what source and store raise."""
+        order, repository = self.order, self.repository
+        level = order.level if order.compression == "Zstd" else None
+        _log.info("reading %s, %.2f s after the process began", place(order.claim), _age())
+        packed = pack(
+            self.root,
+            Destination(repository.sealer(), _sink(repository.store, run.archive_key, self._size_hint(compressed=level is not None))),
+            Destination(repository.sealer(), _sink(repository.store, run.index_key, 0)),
+            archives=[*on.archives, run.member.id],
+            level=level,
+            stop=self.cancel.requested,
+            selection=self.selection,
+            one_file_system=order.one_file_system,
+            state=Destination(repository.state_sealer(run.member, os.urandom(SALT)), _sink(repository.store, run.state_key, 0)),
+            base=on.earlier,
+            progress=self.progress,
+        )
+        if packed.counts.files + packed.counts.hard_links == 0 and not order.allow_empty:
+            raise self._empty(packed)
+        return packed
+
+    def _size_hint(self, *, compressed: bool) -> int:
+        order = self.order
+        if not isinstance(order.repository.store, spec.S3Target):
+            return 0
+        check, one = self.cancel.check, order.one_file_system
+        return expected_size(self.root, self.selection, one_file_system=one, compressed=compressed, check=check)
+
+    def _empty(self, packed: Packed) -> IotBackupError:
+        """Why there is no file in the backup."""
+        order = self.order
+        unreadable = packed.notes[UNREADABLE]
+        if unreadable.count:
+            return AccessDenied(
+                f"user {os.geteuid()} can read no file of {place(order.claim)}: {unreadable.count} refused, for example {unreadable.examples[0]}. "
+                f"Its root belongs to {packed.root_uid}:{packed.root_gid}: {_another_user(order.claim)}"
+            )
+        if self.selection:
+            return EmptySource(
+                f"the patterns ({described(order.include, order.exclude)}) select no file of {place(order.claim)}, folder {order.path or '/'!r}: "
+                "they are gitignore's syntax, relative to that folder. Correct them; if there may be nothing, set allowEmpty: true."
+            )
+        return EmptySource(
+            f"{place(order.claim)}, folder {order.path or '/'!r}, holds no file ({packed.counts.folders} folders): an empty volume is more often an accident "
+            f"than data. {_if_empty(order.claim)}"
+        )
 
 
 def _source(order: spec.BackupOrder) -> manifest.Source:
@@ -125,57 +173,6 @@ def _source(order: spec.BackupOrder) -> manifest.Source:
         exclude=order.exclude,
         one_file_system=order.one_file_system,
     )
-
-
-def _packed(
-    order: spec.BackupOrder,
-    repository: Repository,
-    run: Run,
-    on: Basis,
-    root: int,
-    selection: Selection,
-    cancel: Cancel,
-    progress: Progress,
-) -> Packed:
-    """Archive, index and state in the store, not yet committed. EmptySource, AccessDenied, and what source and store raise."""
-    level = order.level if order.compression == "Zstd" else None
-    _log.info("reading %s, %.2f s after the process began", place(order.claim), _age())
-    counted = isinstance(order.repository.store, spec.S3Target)
-    one = order.one_file_system
-    hint = expected_size(root, selection, one_file_system=one, compressed=level is not None, check=cancel.check) if counted else 0
-    archive = Destination(repository.sealer(), _sink(repository.store, run.archive_key, hint))
-    index = Destination(repository.sealer(), _sink(repository.store, run.index_key, 0))
-    state = Destination(repository.state_sealer(run.member, os.urandom(SALT)), _sink(repository.store, run.state_key, 0))
-    packed = pack(
-        root,
-        archive,
-        index,
-        archives=[*on.archives, run.member.id],
-        level=level,
-        stop=cancel.requested,
-        selection=selection,
-        one_file_system=one,
-        state=state,
-        base=on.earlier,
-        progress=progress,
-    )
-    if packed.counts.files + packed.counts.hard_links == 0 and not order.allow_empty:
-        unreadable = packed.notes[UNREADABLE]
-        if unreadable.count:
-            raise AccessDenied(
-                f"user {os.geteuid()} can read no file of {place(order.claim)}: {unreadable.count} refused, for example {unreadable.examples[0]}. "
-                f"Its root belongs to {packed.root_uid}:{packed.root_gid}: {_another_user(order.claim)}"
-            )
-        if selection:
-            raise EmptySource(
-                f"the patterns ({described(order.include, order.exclude)}) select no file of {place(order.claim)}, folder {order.path or '/'!r}: "
-                "they are gitignore's syntax, relative to that folder. Correct them; if there may be nothing, set allowEmpty: true."
-            )
-        raise EmptySource(
-            f"{place(order.claim)}, folder {order.path or '/'!r}, holds no file ({packed.counts.folders} folders): an empty volume is more often an accident "
-            f"than data. {_if_empty(order.claim)}"
-        )
-    return packed
 
 
 def _another_user(claim: str) -> str:

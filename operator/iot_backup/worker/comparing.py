@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from iot_backup.worker import conflicts
 from iot_backup.worker.extract import Rules
 from iot_backup.worker.index import BLOCK_DEVICE, CHARACTER_DEVICE, FIFO, FILE, FOLDER, HARD_LINK, ROOT, SUPERSEDED, SYMLINK, Row
-from iot_backup.worker.survey import data_size
 from iot_backup.worker.target import target_error
 from iot_backup.worker.walk import LISTED
 
@@ -118,7 +117,7 @@ class Comparison:
         if found is None:
             self._count_holders()
             count.add += 1
-            count.space += data_size(row)
+            count.space += row.data_size
         elif _is_same(row, found, link):
             count.same += 1
         elif conflicts.is_folder_for_folder(row, found):
@@ -128,7 +127,7 @@ class Comparison:
             count.keep += 1
         else:
             count.change += 1
-            count.space += data_size(row)
+            count.space += row.data_size
 
     def _count_holders(self) -> None:
         """Folders above what is added, that the target does not have, and nobody asked for."""

@@ -18,6 +18,7 @@ from iot_backup.errors import CorruptData
 from iot_backup.worker import conflicts
 from iot_backup.worker.attributes import Attributes
 from iot_backup.worker.chosen import instead_of_link
+from iot_backup.worker.extracted import Extracted
 from iot_backup.worker.index import CHANGED, DAMAGED, FIFO, FILE, FOLDER, HARD_LINK, ROOT, SUPERSEDED, SYMLINK, Row
 from iot_backup.worker.mirror import Mirror
 from iot_backup.worker.nodes import Content, Nodes
@@ -36,28 +37,6 @@ class Rules:
     """Where onConflict is Mirror."""
     devices: bool = False
     """Make device nodes, too."""
-
-
-@dataclass
-class Extracted:
-    """What was written."""
-
-    files: int = 0
-    hard_links: int = 0
-    folders: int = 0
-    symlinks: int = 0
-    fifos: int = 0
-    devices: int = 0
-    devices_left_out: int = 0
-    """Not asked for, or this user may not make them."""
-    bytes: int = 0
-    """Of files' contents."""
-    changed: int = 0
-    """Files that had changed while they were backed up."""
-    damaged: int = 0
-    """Files that could not be read to their end when they were backed up."""
-    kept: int = 0
-    """Paths that were there and stayed as they were, by onConflict."""
 
 
 @dataclass(eq=False)
@@ -145,7 +124,7 @@ class Extractor:
         if row.kind == FOLDER:
             self._folder(level, name, row)
         elif level.passed_over:
-            self.done.kept += row.state != SUPERSEDED
+            self._passed(row)
         elif row.kind == SYMLINK:
             level.symlinks.append((name, row))
         elif row.kind == HARD_LINK:
@@ -260,7 +239,7 @@ class Extractor:
         if row.state == SUPERSEDED:
             return
         self.done.kept += 1
-        if row.links > 1:
+        if row.kind == FILE and row.links > 1:
             self._linked[row.path] = _Linked(row, row.links - 1, None)
 
     def _file(self, level: _Level, name: bytes, row: Row, content: Content) -> None:
@@ -270,7 +249,7 @@ class Extractor:
         if row.links > 1:
             self._linked[row.path] = _Linked(row, row.links - 1, row.path)
         self.done.files += 1
-        self.done.bytes += row.size
+        self.done.bytes += row.data_size
         self.done.changed += row.state == CHANGED
         self.done.damaged += row.state == DAMAGED
 

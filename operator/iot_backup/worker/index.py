@@ -101,6 +101,11 @@ class Row(NamedTuple):
     parts: tuple[Part, ...] = ()
     """The content from its beginning to its end, where it is not in one piece behind the headers: holes, and blocks of older archives."""
 
+    @property
+    def data_size(self) -> int:
+        """Bytes of content that are not holes."""
+        return self.size if not self.parts else sum(part.length for part in self.parts if part.archive != HOLE)
+
 
 _NUMBERS = '"size":%d,"mtime_ns":%d,"ctime_ns":%d,"inode":%d,"mode":%d,"uid":%d,"gid":%d,'
 

@@ -125,6 +125,8 @@ def pack(
             archive_frames.close()
             rows.end(archive_frames.written)
 
+        if progress is not None:
+            progress.follow(lambda: _done(members.counts, sealed_archive))
         walker = flow.run("walk", write)
         beside = [flow.run("index", lambda: _store(sealed_index, index.sink))]
         if state and sealed_state:

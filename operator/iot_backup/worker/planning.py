@@ -6,10 +6,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from iot_backup.core.manifest import Manifest
 from iot_backup.core.report import PlanResult
-from iot_backup.repository.catalogue import size_of
+from iot_backup.errors import CorruptData, SourceUnavailable, Untrusted
+from iot_backup.repository.catalogue import Catalogue, size_of
 from iot_backup.repository.lineage import Lineage
-from iot_backup.storage.store import Store
 from iot_backup.worker.chosen import chosen
 from iot_backup.worker.comparing import Comparison
 from iot_backup.worker.extract import Rules
@@ -28,7 +29,7 @@ _SPEEDS = (20e6, 200e6)
 class Costs:
     """What is needed to say what a restore reads from the store."""
 
-    store: Store
+    catalogue: Catalogue
     line: Lineage
     verifies: bool
     """Archives would be read whole before they are read to write."""
@@ -36,11 +37,22 @@ class Costs:
     """Bytes a second, at which the index was read."""
 
     def missing(self, ids: Sequence[str]) -> tuple[str, ...]:
-        """Of the backups with these ids, and those between them and the Full, the ones that are gone or damaged, as far as sizes tell."""
-        there = {member.id: member for member in self.line.members}
-        gone = [id_ for id_ in ids if id_ not in there or size_of(self.store, there[id_].archive_key) != there[id_].archive.size]
-        first = [self.line.missing] if self.line.missing and self.line.missing not in gone else []
-        return tuple((first + gone)[:_MISSING])
+        """Of the backups with these ids, and of the parents, the ones that are gone or damaged, as far as manifests and sizes tell."""
+        known = {member.id: member for member in self.line.members}
+        gone = [self.line.missing] if self.line.missing else []
+        for id_ in ids:
+            manifest = known.get(id_) or self._looked_for(id_)
+            whole = manifest is not None and size_of(self.catalogue.store, manifest.archive_key) == manifest.archive.size
+            if not whole and id_ not in gone:
+                gone.append(id_)
+        return tuple(gone[:_MISSING])
+
+    def _looked_for(self, id_: str) -> Manifest | None:
+        """A member behind one that is missing, which no parent leads to any more."""
+        try:
+            return self.catalogue.find(id_, self.line.members[-1].chain).manifest
+        except (SourceUnavailable, CorruptData, Untrusted):
+            return None
 
     def read_bytes(self, ids: Sequence[str], survey: Survey) -> int:
         """From the archives: the frames that are needed, as if nothing were compressed, or all of an archive if that is less."""

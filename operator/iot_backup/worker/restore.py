@@ -13,7 +13,7 @@ from iot_backup.core import spec
 from iot_backup.core.manifest import Manifest
 from iot_backup.core.report import PlanResult, RestoreResult, Warn
 from iot_backup.core.wording import is_path
-from iot_backup.errors import CorruptData, TargetFull
+from iot_backup.errors import CorruptData
 from iot_backup.repository import floor, reading, trust
 from iot_backup.repository.lineage import lineage
 from iot_backup.repository.opening import Repository, open_for_restore, open_to_look
@@ -90,7 +90,7 @@ class _Restore:
             begin = time.monotonic()
             index = self._index(manifest)
             speed = manifest.index.size / max(time.monotonic() - begin, 0.001)
-            rules, costs = self._rules(manifest, acts=False), Costs(self._store, line, self._verifies, speed)
+            rules, costs = self._rules(manifest, acts=False), Costs(looking.catalogue, line, self._verifies, speed)
             return planned(index.read(rules.mirror), self._root, rules, costs, self._asked), ()
         members = line.whole()
         index = self._index(manifest, meanwhile=self._verify)
@@ -135,20 +135,13 @@ class _Restore:
         return Rules(self._order.on_conflict, self._selection, mirror, self._order.devices)
 
     def _survey(self, manifest: Manifest, index: _Index) -> Survey | None:
-        """Whether there is something to write, and room for it. NothingMatches, TargetFull.
-
-        A Full's counts spare a pass over the index, if they fit: they do not know of holes, which take no room.
-        """
+        """Whether there is something to write, and room for it. NothingMatches, TargetFull. A Full's counts spare a pass over the index."""
         if not self._selection and manifest.parent is None:
-            try:
-                check_room(self._root, manifest.counts.source_bytes, manifest.counts.entries)
-            except TargetFull:
-                _log.info("the target seems too small; looking for holes in the files")
-            else:
-                return None
+            check_room(self._root, manifest.counts.source_bytes, manifest.counts.entries)
+            return None
         survey = surveyed(chosen(index.read(), self._selection), self._selection)
         survey.something(self._asked)
-        check_room(self._root, survey.stored, survey.paths)
+        check_room(self._root, survey.size, survey.paths)
         return survey
 
     def _unpacked(self, manifest: Manifest, members: list[Manifest], index: _Index, survey: Survey | None) -> Unpacked:

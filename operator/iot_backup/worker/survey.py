@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from iot_backup.errors import NothingMatches
 from iot_backup.worker.ahead import spans
 from iot_backup.worker.compression import FRAME_SIZE
-from iot_backup.worker.index import FILE, FOLDER, HARD_LINK, HOLE, ROOT, SUPERSEDED, Row
+from iot_backup.worker.index import FILE, FOLDER, HARD_LINK, ROOT, SUPERSEDED, Row
 from iot_backup.worker.selection import Selection
 
 
@@ -22,9 +22,7 @@ class Survey:
     files: int = 0
     """Regular files and hard links."""
     size: int = 0
-    """Bytes of files' contents."""
-    stored: int = 0
-    """The same without holes: what they take in a file system."""
+    """Bytes of files' contents, without holes: what they take in a file system."""
     plain: dict[int, int] = field(default_factory=dict)
     """For each archive that is needed, bytes of the tar stream to be read, in pieces of a frame's size."""
     _piece: dict[int, int] = field(default_factory=dict)
@@ -36,8 +34,7 @@ class Survey:
             return
         self.paths += 1
         self.files += row.kind in (FILE, HARD_LINK)
-        self.size += row.size
-        self.stored += data_size(row)
+        self.size += row.data_size
         for archive, begin, end in spans(row):
             first, last = max(begin // FRAME_SIZE, self._piece.get(archive, -1) + 1), (end - 1) // FRAME_SIZE
             self.plain[archive] = self.plain.get(archive, 0) + max(0, last + 1 - first) * FRAME_SIZE
@@ -55,8 +52,3 @@ def surveyed(rows: Iterable[Row], selection: Selection) -> Survey:
     for row in rows:
         survey.add(row)
     return survey
-
-
-def data_size(row: Row) -> int:
-    """Bytes of a file's content that are not holes."""
-    return row.size if not row.parts else sum(part.length for part in row.parts if part.archive != HOLE)

@@ -15,7 +15,8 @@ from iot_backup.worker.ahead import Ahead
 from iot_backup.worker.archive import Archive, Ranged
 from iot_backup.worker.attributes import Attributes
 from iot_backup.worker.chosen import chosen
-from iot_backup.worker.extract import Extracted, Extractor, Rules
+from iot_backup.worker.extract import Extractor, Rules
+from iot_backup.worker.extracted import Extracted
 from iot_backup.worker.flow import Channel, Flow, Stop
 from iot_backup.worker.index_reader import IndexReader
 from iot_backup.worker.progress import Done, Progress

@@ -62,7 +62,7 @@ def _restored(repository: Repository, entries: Sequence[Entry], manifest: Manife
     root = os.open(folder, LISTED)
     try:
         survey = surveyed(index_rows(repository, manifest), EVERYTHING)
-        check_room(root, survey.stored, survey.paths)
+        check_room(root, survey.size, survey.paths)
         found = sources(repository, entries, manifest)
         return unpack(index_rows(repository, manifest), found, root, Rules(devices=os.geteuid() == 0), stop)
     finally:

@@ -1,0 +1,27 @@
+"""What a restore has written so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Extracted:
+    """What was written."""
+
+    files: int = 0
+    hard_links: int = 0
+    folders: int = 0
+    symlinks: int = 0
+    fifos: int = 0
+    devices: int = 0
+    devices_left_out: int = 0
+    """Not asked for, or this user may not make them."""
+    bytes: int = 0
+    """Of files' contents, without holes."""
+    changed: int = 0
+    """Files that had changed while they were backed up."""
+    damaged: int = 0
+    """Files that could not be read to their end when they were backed up."""
+    kept: int = 0
+    """Paths that were there and stayed as they were, by onConflict."""

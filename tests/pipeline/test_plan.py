@@ -1,0 +1,251 @@
+"""A plan says what the restore then does, and writes nothing; a chain that is not whole is told before a byte is written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iot_backup.core import report
+from iot_backup.core.report import PlanResult, RestoreResult
+from iot_backup.errors import ChainBroken, CorruptData, NothingMatches
+from iot_backup.worker.cancelling import Cancel
+from iot_backup.worker.restore import restore
+from tests.pipeline.chains import fill, grown, stored
+from tests.pipeline.conftest import folder_place
+from tests.pipeline.roundtrip import Backup, facts, odd_tree
+from tests.pipeline.sites import Site
+
+
+@dataclass
+class Seed:
+    """A plain repository that holds a chain of three, what the chain is of, and the chain itself."""
+
+    site: Site
+    source: Path
+    chain: list[Backup]
+
+
+@pytest.fixture(scope="module")
+def seed(tmp_path_factory: pytest.TempPathFactory) -> Seed:
+    base = tmp_path_factory.mktemp("plain")
+    site = Site(folder_place(base), base, passphrase=None, algorithm="None")
+    site.pin(site.probe())
+    (base / "source").mkdir()
+    chain = grown(base / "source", [first, second, third], cipher="None")
+    stored(site, chain)
+    return Seed(site, base / "source", chain)
+
+
+@pytest.fixture
+def plain(seed: Seed, tmp_path: Path) -> Site:
+    return seed.site.elsewhere(folder_place(tmp_path), tmp_path)
+
+
+@pytest.fixture
+def source(seed: Seed) -> Path:
+    return seed.source
+
+
+@pytest.fixture
+def chain(seed: Seed) -> list[Backup]:
+    return seed.chain
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    (tmp_path / "target").mkdir()
+    return tmp_path / "target"
+
+
+def first(root: Path) -> None:
+    odd_tree(root)
+    fill(root / "data" / "a", 300_000)
+    fill(root / "data" / "b", 300_000)
+
+
+def second(root: Path) -> None:
+    fill(root / "data" / "b", 200_000)
+
+
+def third(root: Path) -> None:
+    (root / "data" / "c").write_bytes(b"c")
+
+
+def run(site: Site, number: int, target: Path, **changes: Any) -> PlanResult | RestoreResult:
+    order = site.restore_order(f"{number:016x}", identity=None, **changes)
+    return restore(order, site.secrets_dir, target, Cancel())[0]
+
+
+def plan(site: Site, number: int, target: Path, **changes: Any) -> PlanResult:
+    before = facts(target)
+    found = run(site, number, target, mode="Plan", **changes)
+    assert isinstance(found, PlanResult)
+    assert facts(target) == before
+    assert report.decode(report.encode(report.Report(kind="restore", job="j", job_uid="u", plan=found)))
+    return found
+
+
+def restored(site: Site, number: int, target: Path, **changes: Any) -> RestoreResult:
+    found = run(site, number, target, **changes)
+    assert isinstance(found, RestoreResult)
+    return found
+
+
+def test_a_chain_in_a_store_comes_back(plain: Site, chain: list[Backup], source: Path, target: Path) -> None:
+    done = restored(plain, 2, target)
+    assert facts(target) == facts(source)
+    assert (done.type, done.archive, done.bytes) == ("Full", f"{2:016x}", chain[2].packed.counts.source_bytes)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("mode", ["Restore", "Plan"])
+@pytest.mark.parametrize("gone", [0, 1])
+def test_a_missing_manifest_is_named_and_nothing_is_written(
+    plain: Site, chain: list[Backup], target: Path, gone: int, mode: str, verify: bool
+) -> None:
+    (key,) = [key for key in plain.manifests() if f"-{gone:016x}." in key]
+    plain.place.remove(key)
+    if mode == "Plan":
+        assert plan(plain, 2, target, verify=verify).missing == (f"{gone:016x}",)
+        return
+    with pytest.raises(ChainBroken, match=f"builds on {gone:016x}"):
+        restored(plain, 2, target, verify=verify)
+    assert os.listdir(target) == []
+
+
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_missing_or_cut_archive_is_told_before_a_byte_is_written(
+    plain: Site, chain: list[Backup], target: Path, number: int, verify: bool
+) -> None:
+    (key,) = [key for key in plain.place.keys() if f"-{number:016x}." in key and "tar.zst" in key]
+    body = plain.place.read(key)
+    plain.place.put(key, body[:-1])
+    assert plan(plain, 2, target).missing == (f"{number:016x}",)
+    with pytest.raises(CorruptData):
+        restored(plain, 2, target, verify=verify)
+    plain.place.remove(key)
+    assert plan(plain, 2, target).missing == (f"{number:016x}",)
+    with pytest.raises(CorruptData, match="somebody deleted it"):
+        restored(plain, 2, target, verify=verify)
+    assert os.listdir(target) == []
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_with_verify_a_flipped_byte_of_any_archive_is_told_before_a_byte_is_written(
+    plain: Site, chain: list[Backup], target: Path, number: int
+) -> None:
+    (key,) = [key for key in plain.place.keys() if f"-{number:016x}." in key and "tar.zst" in key]
+    body = bytearray(plain.place.read(key))
+    body[len(body) // 2] ^= 1
+    plain.place.put(key, bytes(body))
+    with pytest.raises(CorruptData, match="not what its manifest signs"):
+        restored(plain, 2, target)
+    assert os.listdir(target) == []
+
+
+def test_an_index_that_refers_to_a_stranger_is_refused(plain: Site, chain: list[Backup], target: Path) -> None:
+    """Signed and sealed, but of archives that its backup does not build on."""
+    stored(plain, [chain[2]], id="f" * 16)
+    with pytest.raises(CorruptData, match="refers to the archives"):
+        run(plain, 0xFFFFFFFFFFFFFFFF, target)
+    assert os.listdir(target) == []
+
+
+def test_a_selective_restore_of_a_member_reads_what_it_needs(plain: Site, chain: list[Backup], source: Path, target: Path) -> None:
+    (key,) = [key for key in plain.place.keys() if f"-{1:016x}." in key and "tar.zst" in key]
+    plain.place.remove(key)
+    done = restored(plain, 2, target, type="Selective", include=["/data/a", "/data/c"])
+    assert {path.name: path.read_bytes() for path in (target / "data").iterdir()} == {
+        name: (source / "data" / name).read_bytes() for name in "ac"
+    }
+    assert (done.type, done.files) == ("Selective", 2)
+    with pytest.raises(CorruptData, match="somebody deleted it"):
+        restored(plain, 2, target, type="Selective", include=["/data/b"])
+    with pytest.raises(NothingMatches, match="'nothing'"):
+        restored(plain, 2, target, type="Selective", include=["nothing"])
+
+
+def test_a_plan_of_an_empty_target_adds_everything(plain: Site, chain: list[Backup], target: Path) -> None:
+    found, counts = plan(plain, 2, target), chain[2].packed.counts
+    assert (found.add, found.change, found.same, found.keep, found.delete) == (counts.entries - 1, 1, 0, 0, 0), "the root is there"
+    assert (found.files, found.bytes) == (counts.files + counts.hard_links, counts.source_bytes)
+    assert (found.members, found.missing) == (3, ())
+    assert found.space_needed == counts.source_bytes
+    assert found.space_free > 0
+    sizes = [len(one.archive) for one in chain]
+    assert sum(sizes) + sizes[0] < found.read_bytes <= 2 * sum(sizes)
+    assert plan(plain, 2, target, verify=False).read_bytes == found.read_bytes - sum(sizes)
+
+
+def test_a_plan_after_the_restore_finds_everything_the_same(plain: Site, chain: list[Backup], target: Path) -> None:
+    restored(plain, 2, target)
+    for rule in ("Overwrite", "KeepNewer", "SkipExisting", "Mirror"):
+        found = plan(plain, 2, target, on_conflict=rule)
+        assert (found.add, found.change, found.same, found.keep, found.delete) == (0, 0, chain[2].packed.counts.entries, 0, 0)
+        assert found.space_needed == 0
+
+
+def test_a_plan_and_its_restore_agree(plain: Site, chain: list[Backup], source: Path, target: Path) -> None:
+    """Whatever the rule: paths added, kept and deleted are as many as foretold, and a plan afterwards finds nothing to add."""
+    restored(plain, 0, target)
+    (target / "data" / "a").write_bytes(b"newer")
+    (target / "data" / "extra").mkdir()
+    (target / "data" / "extra" / "file").write_bytes(b"x")
+    shutil.rmtree(target / "deep")
+    (target / "fifo").unlink()
+    (target / "fifo").write_bytes(b"no fifo")
+    for rule in ("Overwrite", "KeepNewer", "SkipExisting", "Mirror"):
+        copy = target.parent / rule
+        shutil.copytree(target, copy, symlinks=True, copy_function=_copied)
+        before = set(facts(copy))
+        foretold = plan(plain, 2, copy, on_conflict=rule)
+        done = restored(plain, 2, copy, on_conflict=rule)
+        after = set(facts(copy))
+        assert (len(after - before), len(before - after)) == (foretold.add, foretold.delete)
+        assert done.deleted == foretold.delete == (2 if rule == "Mirror" else 0)
+        again = plan(plain, 2, copy, on_conflict=rule)
+        assert (again.add, again.delete) == (0, 0)
+        if rule in ("Overwrite", "Mirror"):
+            assert (again.change, done.kept) == (0, 0)
+        assert (again.same == chain[2].packed.counts.entries) == (rule in ("Overwrite", "Mirror"))
+    assert facts(target.parent / "Mirror") == facts(source)
+
+
+def _copied(source: str, target: str) -> str:
+    if os.path.exists(source) and os.path.isfile(source):
+        return shutil.copy2(source, target)
+    os.mkfifo(target)
+    return target
+
+
+def test_a_plan_of_a_selection(plain: Site, chain: list[Backup], target: Path) -> None:
+    found = plan(plain, 2, target, type="Selective", include=["/data/c"])
+    assert (found.add, found.change, found.files, found.bytes) == (2, 0, 1, 1), "the file, and the folder above it"
+    assert found.read_bytes <= len(chain[2].archive)
+    with pytest.raises(NothingMatches):
+        plan(plain, 2, target, type="Selective", include=["nothing"])
+
+
+def test_a_plan_needs_no_archive(plain: Site, chain: list[Backup], target: Path) -> None:
+    for number in range(3):
+        (key,) = [key for key in plain.place.keys() if f"-{number:016x}." in key and "tar.zst" in key]
+        plain.place.remove(key)
+    found = plan(plain, 2, target)
+    assert (len(found.missing), found.files) == (3, chain[2].packed.counts.files + chain[2].packed.counts.hard_links)
+
+
+def test_a_plan_looks_through_no_link(plain: Site, chain: list[Backup], target: Path) -> None:
+    (target.parent / "outside").mkdir()
+    (target.parent / "outside" / "a").write_bytes(b"x")
+    (target / "data").symlink_to(target.parent / "outside")
+    (target / "fifo").write_bytes(b"x")
+    found = plan(plain, 2, target)
+    assert (found.change, found.same) == (3, 0), "the root, the link that shall be a folder, the file that shall be a fifo"
+    kept = plan(plain, 2, target, on_conflict="SkipExisting")
+    assert (kept.keep, kept.change) == (6, 0), "those, and three files that would be behind the link"
