@@ -351,14 +351,15 @@ class Repository:
         """Recipients up to each generation of the identity, its root key and fingerprint; each is signed by the root before."""
         recipients, key, own = [self.facts["recipient"]], self.facts["root"], hashlib.sha256(data).hexdigest()
         yield recipients, key, own
-        while os.path.exists(os.path.join(self.root, name := f"generations/{len(recipients) + 1}")):
-            data = self.read(name)
-            facts, body, signature = signed(data, name)
-            follows = (facts["repositoryId"], facts["number"], facts["previous"]) == (self.facts["repositoryId"], len(recipients) + 1, own)
-            if not follows or not verified(key, b"generation", body, signature):
-                return
-            recipients, key, own = [*recipients, facts["recipient"]], facts["root"], hashlib.sha256(data).hexdigest()
-            yield recipients, key, own
+        with suppress(*MALFORMED):  # whatever somebody put behind the last one
+            while True:
+                data = self.read(name := f"generations/{len(recipients) + 1}")
+                facts, body, signature = signed(data, name)
+                follows = (facts["repositoryId"], facts["number"], facts["previous"])
+                if follows != (self.facts["repositoryId"], len(recipients) + 1, own) or not verified(key, b"generation", body, signature):
+                    return
+                recipients, key, own = [*recipients, facts["recipient"]], facts["root"], hashlib.sha256(data).hexdigest()
+                yield recipients, key, own
 
     def _is_of(self, identity: Identity, recipient: str, key: str) -> bool:
         return bech32(recipient, "age") == identity.public and key == identity.root.hex()
@@ -369,12 +370,12 @@ class Repository:
         return whole.read(0, whole.size) if whole.size <= PIECE else refuse(f"{key} is too long to be what its name says")
 
     def _backup(self, key: str) -> Backup:
-        data = self.read(key)
-        stem, sha256 = key[: -len(".manifest.json")], hashlib.sha256(data).hexdigest()
+        stem = key[: -len(".manifest.json")]
         try:
-            return Backup(stem, self._judged(key, data), sha256, "")
+            data = self.read(key)
+            return Backup(stem, self._judged(key, data), hashlib.sha256(data).hexdigest(), "")
         except MALFORMED as error:
-            return Backup(stem, {}, sha256, f"{key}: {told(error)}")
+            return Backup(stem, {}, "", f"{key}: {told(error)}")
 
     def _judged(self, key: str, data: bytes) -> dict[str, Any]:
         """A manifest that an admitted writer signed for this very place."""
@@ -674,7 +675,7 @@ def verify(options: argparse.Namespace) -> None:
     repository, bad = opened_repository(options), 0
     for backup in [repository.find(options.backup)] if options.backup else repository.backups:
         try:
-            tree = Tree(repository, repository.find(backup.id))
+            tree = Tree(repository, backup) if not backup.problem else refuse(backup.problem)
             files = [sum(len(piece) for _, piece in tree.pieces(row)) for row in tree.rows() if row["kind"] == "f"]
             print(f"{backup.id}  good: {len(files)} files, {sum(files)} bytes")
         except MALFORMED as error:

@@ -58,7 +58,7 @@ def _room(path: Path) -> bool:
     """The folders above the path, made; False where one of them is no folder."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError:
+    except OSError:  # a file, or a link that leads nowhere or in a circle
         return False
     return not any(p.is_symlink() for p in path.parents)
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from iot_backup.repository.opening import open_for_restore
+from iot_backup.storage.secret_values import MountedSecrets
 from iot_backup.worker import deltas
 from iot_backup.worker.backup import backup
 from iot_backup.worker.cancelling import Cancel
@@ -44,7 +45,7 @@ def test_every_backup_is_read_alike_by_who_knows_the_pages_alone(seed: Site, his
             for step in steps:
                 step(source)
             before = facts(source)
-            result, _ = backup(site.backup_order(type=type_, allow_empty=True), site.secrets_dir, source, Cancel())
+            result, _ = backup(site.backup_order(type=type_, allow_empty=True), MountedSecrets(site.secrets_dir), source, Cancel())
             seen.append((result.archive, before))
         opened = open_for_restore(site.store(), NAMESPACE, site.trust, brought=site.person)
         assert opened.identity is not None

@@ -13,6 +13,7 @@ import pytest
 from iot_backup.core import report
 from iot_backup.core.report import PlanResult, RestoreResult
 from iot_backup.errors import ChainBroken, CorruptData, NothingMatches
+from iot_backup.storage.secret_values import MountedSecrets
 from iot_backup.worker.cancelling import Cancel
 from iot_backup.worker.restore import restore
 from tests.pipeline.chains import fill, grown, stored
@@ -78,7 +79,7 @@ def third(root: Path) -> None:
 
 def run(site: Site, number: int, target: Path, **changes: Any) -> PlanResult | RestoreResult:
     order = site.restore_order(f"{number:016x}", identity=None, **changes)
-    return restore(order, site.secrets_dir, target, Cancel())[0]
+    return restore(order, MountedSecrets(site.secrets_dir), target, Cancel())[0]
 
 
 def plan(site: Site, number: int, target: Path, **changes: Any) -> PlanResult:

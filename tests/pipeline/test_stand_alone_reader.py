@@ -208,6 +208,28 @@ def test_a_manifest_that_was_moved_or_forged_does_not_count(volume_site: Site, i
     assert "DOES NOT COUNT" not in said("list", copy_of(volume_site), "-i", identity)
 
 
+def test_rubbish_that_somebody_adds_hides_nothing(volume_site: Site, identity: Path, plant: Path, tmp_path: Path) -> None:
+    archive, root = volume_site.backup(plant).archive, copy_of(volume_site)
+    repo = (root / "repo.json").read_bytes()
+    (root / "generations").mkdir()
+    rubbish = {
+        "generations/2": repo,
+        f"chains/daily/20991231t235959z-{archive}.manifest.json": bytes(3 << 20),
+        "chains/daily/latest.manifest.json": b"{}",
+        "writers/0123456789abcdef": repo,
+    }
+    for name, body in rubbish.items():
+        (root / name).write_bytes(body)
+    (root / "chains/daily/20991231t235959z-0123456789abcdef.manifest.json").mkdir()
+    listed = said("list", root, "-i", identity)
+    assert listed.count("DOES NOT COUNT") == 3
+    assert f"{archive}  daily  1  Full" in listed
+    checked = refused("verify", root, "-i", identity)
+    assert (checked.count("BAD"), checked.count("good")) == (3, 1)
+    said("restore", root, archive, tmp_path / "target", "-i", identity)
+    assert facts(tmp_path / "target") == facts(plant)
+
+
 def test_a_writer_whom_the_root_did_not_admit_does_not_count(volume_site: Site, identity: Path, plant: Path) -> None:
     """Also where another repository's root did."""
     archive = volume_site.backup(plant).archive

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -152,7 +153,7 @@ def _passphrase(machine: Machine, variable: str) -> Passphrase:
     text = machine.environ.get(variable, "")
     if not text.strip():
         raise KeyMissing(f"the environment variable {variable} is not set: put the passphrase there, never into an argument")
-    return Passphrase.cleaned(text.encode())
+    return Passphrase.cleaned(os.fsencode(text))
 
 
 def _identity(repository: Repository) -> Identity:

@@ -25,7 +25,7 @@ STATE_DIR = "STATE_DIR"
 
 def secrets(environ: Mapping[str, str], *, writer: bytes = b"", identity: Path | None = None) -> HeldSecrets:
     """Everything an order may name. SecretMissing for a file that cannot be read."""
-    values = {source.key: environ.get(source.key, "").encode() for source in (ACCESS_KEY, SECRET_KEY, PASSPHRASE)}
+    values = {source.key: os.fsencode(environ.get(source.key, "")) for source in (ACCESS_KEY, SECRET_KEY, PASSPHRASE)}
     values[WRITER.key] = writer
     if bundle := environ.get(CA.key):
         values[CA.key] = _read(Path(bundle), f"{CA.key} names the file")

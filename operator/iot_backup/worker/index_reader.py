@@ -108,7 +108,7 @@ def parsed_row(line: dict[str, Any], archives: int) -> Row:
             line.get("links", 1),
             line.get("state", ""),
         )
-        if len(line) > _PLAIN_KEYS:
+        if len(line) > _PLAIN_KEYS + ("sha256" in line):
             row = _with_rare(row, line)
         sound = _is_sound(row, archives)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -129,7 +129,7 @@ def parts_of(line: bytes) -> tuple[Part, ...]:
 
 _PARTS = b',"parts":['
 _PLAIN_KEYS = 11
-"""Keys of the most plain row: more may be one of the rare ones."""
+"""Keys of the most plain row, besides a file's hash: more may be one of the rare ones."""
 
 
 def _with_rare(row: Row, line: dict[str, Any]) -> Row:

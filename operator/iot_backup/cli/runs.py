@@ -1,4 +1,4 @@
-"""`backup-manager` without Kubernetes: what is asked for becomes a call into `standalone`, and its answer text."""
+"""`backup-manager execute` and `restore`: what is asked for becomes a call into `standalone`, and its answer text."""
 
 from __future__ import annotations
 
@@ -65,59 +65,6 @@ def _print_record(setting: Setting, record: Record) -> None:
     sys.stdout.flush()
 
 
-@click.command(name="list")
-@click.argument("job", required=False)
-@identity
-@common
-def list_(setting: Setting, job: str | None, identity_file: Path | None) -> int:
-    """The backups that are stored, of JOB or of all, as the storage itself tells them."""
-    from iot_backup.standalone import catalogue, output, records, sites
-    from iot_backup.units import format_size
-
-    config = setting.config()
-    wanted = sites.job(config, job) if job else None
-    found, losses = catalogue.listed(config, wanted, setting.machine(), catalogue.Key(identity_file))
-    for loss in losses:
-        click.echo(records.spoken(loss), err=True)
-    code = losses[0].exit_code if losses else 0
-    if setting.json:
-        click.echo(output.as_json([record.plain() for record in found]))
-        return code
-    rows = [
-        (r.id or "", r.job, r.type, r.status, records.time(r.start_time) or "", format_size(r.size_bytes), str(r.files), r.error or "")
-        for r in found
-    ]
-    click.echo(output.table(("ID", "JOB", "TYPE", "STATUS", "STARTED", "SIZE", "FILES", ""), rows))
-    return code
-
-
-@click.command()
-@click.argument("backup")
-@identity
-@common
-def show(setting: Setting, backup: str, identity_file: Path | None) -> int:
-    """One BACKUP: its record, what it builds on, and its files. Needs the key."""
-    from iot_backup.standalone import catalogue, contents, output, records
-
-    machine, key = setting.machine(), catalogue.Key(identity_file)
-    there, manifest = catalogue.chosen(setting.config(), backup, None, machine, key)
-    there = catalogue.unsealed(there, machine, key)
-    record = records.of_manifest(there.root, manifest)
-    chain = [records.of_manifest(there.root, parent) for parent in catalogue.parents(there, manifest)]
-    rows = contents.rows(there, manifest)
-    if setting.json:
-        head = record.plain() | {"chain": [parent.plain() for parent in chain]}
-        sys.stdout.writelines(output.with_items(head, "files", map(contents.plain, rows)))
-        return 0
-    click.echo(output.fields(record.plain()))
-    for parent in chain:
-        click.echo(f"builds on {parent.id} ({parent.type}, {records.time(parent.start_time)})")
-    click.echo()
-    for row in rows:
-        click.echo(output.clean(contents.line(row)))
-    return 0
-
-
 _CONFLICTS = click.Choice(["overwrite", "keep-newer", "skip-existing", "mirror"])
 _PATTERN = "gitignore's syntax, relative to the backed-up folder; can be repeated"
 
@@ -180,76 +127,6 @@ def restore(setting: Setting, what: str, target: Path, at: str | None, **asked: 
     return 0
 
 
-@click.command()
-@click.argument("what", metavar="[JOB|BACKUP]", required=False)
-@click.option(
-    "--level",
-    type=click.IntRange(1, 4),
-    default=3,
-    show_default=True,
-    help="1: metadata; 2: every stored byte; 3: every file; 4: restored into a scratch folder.",
-)
-@click.option(
-    "--percent",
-    type=click.FloatRange(0, 100, min_open=True),
-    default=100.0,
-    show_default=True,
-    help="Level 3: this part of the files, chosen at random.",
-)
-@click.option(
-    "--scratch", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Level 4: where to restore into; else $TMPDIR."
-)
-@identity
-@common
-def verify(setting: Setting, what: str | None, level: int, percent: float, scratch: Path | None, identity_file: Path | None) -> int:
-    """Find out whether what is stored can be restored: one BACKUP, those of a JOB, or all. Exit code 65: not all."""
-    from iot_backup.standalone import catalogue, output, verifying
-    from iot_backup.worker.cancelling import Cancel, on_signals
-
-    cancel = Cancel()
-    on_signals(cancel, lambda: None)
-    asked = verifying.Asked(level, percent, catalogue.Key(identity_file), scratch)
-    answer = verifying.verified(setting.config(), what, asked, setting.machine(), cancel.requested)
-    for problem in answer.problems:
-        click.echo(problem, err=True)
-    click.echo(
-        output.as_json(answer.plain()) if setting.json else output.table(("ID", "CHAIN", "TYPE", "RESULT", "FILES", ""), answer.rows())
-    )
-    return answer.exit_code
-
-
-@click.command()
-@click.argument("old")
-@click.argument("new")
-@click.option("--text", is_flag=True, help="Also what changed inside text files; always so for two configuration backups.")
-@identity
-@common
-def diff(setting: Setting, old: str, new: str, text: bool, identity_file: Path | None) -> int:
-    """What changed from backup OLD to backup NEW: added (+), removed (-) and changed (~) paths. Needs the key."""
-    from iot_backup.standalone import catalogue, contents, output, texts
-    from iot_backup.standalone.diff import differences
-
-    config, machine, key = setting.config(), setting.machine(), catalogue.Key(identity_file)
-    sides = []
-    for name in (old, new):
-        there, manifest = catalogue.chosen(config, name, None, machine, key)
-        sides.append((catalogue.unsealed(there, machine, key), manifest))
-    found = list(differences(*(contents.rows(*side) for side in sides)))
-    wants_text = text or all(manifest.type == "Configuration" for _, manifest in sides)
-    inside = texts.unified(sides[0], sides[1], found) if wants_text else {}
-    if setting.json:
-        items = (each.plain() | ({"diff": inside[each.path]} if each.path in inside else {}) for each in found)
-        sys.stdout.writelines(output.items(items))
-        return 0
-    for each in found:
-        click.echo(output.clean(each.line()))
-    for change in inside.values():
-        click.echo()
-        for line in change.split("\n")[:-1]:
-            click.echo(output.clean(line))
-    return 0
-
-
 def _confirm(question: str, option: str) -> None:
     """InvalidSpec unless a person says yes."""
     from iot_backup.errors import InvalidSpec
@@ -258,34 +135,3 @@ def _confirm(question: str, option: str) -> None:
         raise InvalidSpec(f"{question} Nobody can be asked here: say {option} if that is right")
     if not click.confirm(question, err=True):
         raise InvalidSpec("not confirmed: nothing was written")
-
-
-@click.group()
-def config() -> None:
-    """Look at the config file."""
-
-
-@config.command()
-@common
-def check(setting: Setting) -> int:
-    """Check the config file: everything that is wrong, with file, line and the nearest right name."""
-    from iot_backup.standalone import checking, configfile, output
-
-    backup, problems = configfile.examined(setting.config_file, os.environ)
-    if backup is None:
-        if setting.json:
-            click.echo(output.as_json({"errors": [checking.plain(problem) for problem in problems]}))
-        for problem in problems:
-            click.echo(str(problem), err=True)
-        return 64
-    found = checking.summary(backup, os.environ)
-    if setting.json:
-        click.echo(output.as_json(found.plain()))
-    else:
-        click.echo(output.table(found.HEADINGS, found.rows()))
-    for warning in found.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    return 0
-
-
-COMMANDS = (execute, list_, show, restore, verify, diff, config)
