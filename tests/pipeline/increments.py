@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from iot_backup.crypto.blocks import BlockTags
 from iot_backup.crypto.container import PassThroughReader, sealer
+from iot_backup.crypto.signing import WriterKey
 from iot_backup.repository.reading import Pull
 from iot_backup.worker import packing
 from iot_backup.worker.compression import Decompressed
@@ -130,6 +132,7 @@ class Chain:
                 selection=selection,
                 state=Destination(sealer(None, "None"), collecting(state)),
                 base=earlier,
+                tag=BlockTags(WriterKey(b"\x17" * 32)),
                 files=files,
             )
         finally:

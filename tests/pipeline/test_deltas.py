@@ -93,7 +93,7 @@ def test_block_hashes_go_along_where_the_file_does_not_change(chain: Chain) -> N
     blocks = [line for line in full.state_text.splitlines() if line.startswith(b'{"blocks"')]
     assert len(blocks) == 1
     assert blocks == [line for line in link.state_text.splitlines() if line.startswith(b'{"blocks"')]
-    assert len(json.loads(blocks[0])["blocks"]["sha256"]) == -(-((SIZE // BLOCK + 1) * 16) // 3) * 4
+    assert len(json.loads(blocks[0])["blocks"]["tags"]) == -(-((SIZE // BLOCK + 1) * 16) // 3) * 4
     write_at(chain.source / "big", 0, b"changed")
     last = chain.back_up(link)
     assert last.names == [".kbackup/delta/big"]

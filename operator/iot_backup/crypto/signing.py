@@ -82,6 +82,11 @@ class WriterKey:
     def id(self) -> str:
         return key_id(self.signing.public)
 
+    @property
+    def block_key(self) -> bytes:
+        """32 bytes, for `crypto.blocks`."""
+        return self._derived("blocks")
+
     def passphrase_tag(self, passphrase: bytes) -> str:
         """64 hex digits that change with the passphrase and tell nobody else anything: guesses cannot be tried without this key."""
         return hmac.new(self._derived("passphrase"), passphrase, hashlib.sha256).hexdigest()

@@ -11,6 +11,7 @@ from iot_backup.core.layout import Member
 from iot_backup.core.manifest import Manifest, Source
 from iot_backup.core.spec import BackupType, Trust
 from iot_backup.crypto import container
+from iot_backup.crypto.blocks import BlockTags
 from iot_backup.crypto.container import Sealer
 from iot_backup.crypto.identity import Identity
 from iot_backup.crypto.passphrase import Passphrase
@@ -50,6 +51,10 @@ class Repository:
     def state_sealer(self, member: Member, salt: bytes) -> StateSealer:
         """The container of a backup's state, sealed by our writer. `salt`: crypto.state.SALT random bytes."""
         return StateSealer(self._writer, self.record.repository_id, member.id, salt)
+
+    def block_tags(self) -> BlockTags:
+        """What tells blocks of files apart in our states."""
+        return BlockTags(self._writer)
 
     def state_reader(self, manifest: Manifest) -> StateReader:
         """The state of a backup that our writer made: compared whole with its manifest, then opened as it is read again. CorruptData."""

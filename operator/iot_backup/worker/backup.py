@@ -130,6 +130,7 @@ class _Attempt:
             one_file_system=order.one_file_system,
             state=Destination(repository.state_sealer(run.member, os.urandom(SALT)), _sink(repository.store, run.state_key, 0)),
             base=on.earlier,
+            tag=repository.block_tags(),
             progress=self.progress,
         )
         if packed.counts.files + packed.counts.hard_links == 0 and not order.allow_empty:

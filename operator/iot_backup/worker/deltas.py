@@ -6,10 +6,9 @@ bytes that make up the new content, in whichever archives of the chain they are:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from iot_backup.worker.index import HOLE, Part
@@ -25,13 +24,14 @@ MOST_BLOCKS = 1 << 17
 MOST_PARTS = 50_000
 """Of one file: its row has a megabyte then. Beyond it the file is stored whole."""
 DIGEST = 16
-"""Bytes kept of each block's SHA-256."""
+"""Bytes of a block's tag."""
 _ALIGNED = 512
-_ZEROS = bytes(1 << 20)
 _PAGE = 8192
 _RELATION = re.compile(rb"(?:\A|/)(?:base/\d+|global|PG_\d+_\d+/\d+)/\d+(?:_[a-z]+)?(?:\.\d+)?\Z")
 """Below a PostgreSQL's data folder, or in a tablespace: PG_VERSION may lie above the folder that is backed up."""
 
+Tag = Callable[[bytes | bytearray | memoryview], bytes]
+"""DIGEST bytes that are another for other bytes: `crypto.blocks`."""
 Run = tuple[int, int]
 """Number of a block, and of how many from there on."""
 
@@ -56,51 +56,56 @@ def block_size(path: bytes, size: int) -> int:
 
 
 class BlockHashes:
-    """Hashes a content block by block while it passes."""
+    """Takes the tags of a content's blocks while it passes."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, tag: Tag) -> None:
         """`size`: bytes of a block."""
         self.size = size
+        self._tag = tag
         self._digests = bytearray()
-        self._current = hashlib.sha256()
-        self._room = size
-        self._zero_block = b""
+        self._begun = bytearray()
+        """The part of a block that passed already."""
+        self._of_zeros = b""
+
+    def fresh(self) -> BlockHashes:
+        """For another content, with blocks of the same size."""
+        return BlockHashes(self.size, self._tag)
 
     def update(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
-        while view:
-            piece = view[: self._room]
-            self._current.update(piece)
-            self._room -= len(piece)
-            view = view[len(piece) :]
-            if not self._room:
-                self._close()
+        if self._begun:
+            missing = self.size - len(self._begun)
+            self._begun += view[:missing]
+            view = view[missing:]
+            if len(self._begun) < self.size:
+                return
+            self._close()
+        whole = len(view) - len(view) % self.size
+        for at in range(0, whole, self.size):
+            self._digests += self._tag(view[at : at + self.size])
+        self._begun += view[whole:]
 
     def zeros(self, count: int) -> None:
         """The same as so many zero bytes; whole blocks of them cost nothing."""
-        while count:
-            if self._room == self.size and count >= self.size:
-                self._digests += self._of_zeros() * (count // self.size)
-                count %= self.size
-                continue
-            piece = _ZEROS[: min(count, self._room)]
-            self.update(piece)
-            count -= len(piece)
+        if self._begun:
+            filling = min(count, self.size - len(self._begun))
+            self.update(bytes(filling))
+            count -= filling
+        whole, rest = divmod(count, self.size)
+        if whole:
+            self._of_zeros = self._of_zeros or self._tag(bytes(self.size))
+            self._digests += self._of_zeros * whole
+        self.update(bytes(rest))
 
     def blocks(self) -> Blocks:
         """What passed; the content ends here."""
-        if self._room < self.size:
+        if self._begun:
             self._close()
         return Blocks(self.size, bytes(self._digests))
 
     def _close(self) -> None:
-        self._digests += self._current.digest()[:DIGEST]
-        self._current, self._room = hashlib.sha256(), self.size
-
-    def _of_zeros(self) -> bytes:
-        if not self._zero_block:
-            self._zero_block = hashlib.sha256(bytes(self.size)).digest()[:DIGEST]
-        return self._zero_block
+        self._digests += self._tag(self._begun)
+        self._begun = bytearray()
 
 
 class Delta(NamedTuple):

@@ -119,11 +119,11 @@ def _first(line: bytes) -> tuple[tuple[str, ...], int]:
 def _blocks(line: bytes) -> Blocks:
     value = _json(line)["blocks"]
     try:
-        size, digests = value["size"], binascii.a2b_base64(value["sha256"], strict_mode=True)
+        size, digests = value["size"], binascii.a2b_base64(value["tags"], strict_mode=True)
     except (KeyError, TypeError, ValueError) as error:
-        raise _unreadable("malformed block hashes") from error
+        raise _unreadable("malformed block tags") from error
     if type(size) is not int or size <= 0 or len(digests) % DIGEST or len(digests) > MOST_BLOCKS * DIGEST:
-        raise _unreadable("malformed block hashes")
+        raise _unreadable("malformed block tags")
     return Blocks(size, digests)
 
 

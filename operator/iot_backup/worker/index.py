@@ -156,7 +156,7 @@ def unsure_line(path: bytes, kind: str) -> bytes:
 
 def blocks_line(size: int, digests: bytes) -> bytes:
     """Of a state, behind a large file's row. `size`: bytes of a block; `digests`: of each block, one behind the other."""
-    return b'%b%d,"sha256":"%b"}}\n' % (BLOCKS_BEGIN, size, b64encode(digests))
+    return b'%b%d,"tags":"%b"}}\n' % (BLOCKS_BEGIN, size, b64encode(digests))
 
 
 def note_line(note: str, path: bytes, reason: str) -> bytes:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from iot_backup.worker import sparse, tar
 from iot_backup.worker.contents import Files
+from iot_backup.worker.deltas import Tag
 from iot_backup.worker.earlier import Old
 from iot_backup.worker.frames import Frames
 from iot_backup.worker.index import (
@@ -91,6 +92,8 @@ class Members:
     files: Files = field(default_factory=Files)
     number: int = 0
     """Of this backup's own archive in the index."""
+    tag: Tag | None = None
+    """Tells blocks of large files apart; without it such files are stored whole."""
     counts: Counts = field(default_factory=Counts)
     _xattrs: XattrReader = field(init=False)
     _regular: RegularFiles = field(init=False)
@@ -98,7 +101,7 @@ class Members:
 
     def __post_init__(self) -> None:
         self._xattrs = XattrReader(self.files)
-        self._regular = RegularFiles(self.archive, self.rows, self.notes, self.files, self._xattrs, self.number)
+        self._regular = RegularFiles(self.archive, self.rows, self.notes, self.files, self._xattrs, self.number, self.tag)
 
     def add(self, found: Found, old: Old | None = None) -> bool:
         """One path of the source; whether it is in the backup. Its own errors are noted; what is raised ends the pipeline.

@@ -22,6 +22,7 @@ from iot_backup.worker import tar
 from iot_backup.worker.changes import Changes
 from iot_backup.worker.compression import FramePool
 from iot_backup.worker.contents import Files
+from iot_backup.worker.deltas import Tag
 from iot_backup.worker.earlier import Earlier
 from iot_backup.worker.flow import Flow, Stop
 from iot_backup.worker.frames import Frames
@@ -90,6 +91,7 @@ def pack(
     one_file_system: bool = False,
     state: Destination | None = None,
     base: Earlier | None = None,
+    tag: Tag | None = None,
     files: Files | None = None,
     progress: Progress | None = None,
 ) -> Packed:
@@ -97,7 +99,7 @@ def pack(
 
     `archives`: ids of the chain's backups whose archives the index refers to, this one's last. `level`: of zstd, None = frames are left as
     they are. `selection`, `one_file_system`: as for Walk. `state`: where the rows go that the next backup compares with. `base`: those
-    of an earlier backup, whose `archives` come before this one's; without it everything is stored. The archive's sink runs on the
+    of an earlier backup, whose `archives` come before this one's; without it everything is stored. `tag`: tells blocks of large files apart; without it these are stored whole. The archive's sink runs on the
     calling thread, the others' each on one of its own, all at once. Raises what a sink raised, Cancelled, StateUnreadable, and
     AccessDenied or SourceUnavailable for the source's root; nothing else of the source raises, it is in `notes`.
     """
@@ -112,7 +114,7 @@ def pack(
         rows = Rows(index_frames, state_frames)
         notes = Notes(rows.note)
         walk = Walk(source, notes, selection, one_file_system=one_file_system)
-        members = Members(archive_frames, rows, notes, files or Files(), len(archives) - 1)
+        members = Members(archive_frames, rows, notes, files or Files(), len(archives) - 1, tag)
         changes = Changes(base, members, archive_frames, snapshot_time_ns) if base else None
 
         if progress is not None:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from iot_backup.worker import deltas, sparse, tar
 from iot_backup.worker.contents import Copied, Files, Nowhere, copy, copy_runs
-from iot_backup.worker.deltas import BlockHashes, Blocks
+from iot_backup.worker.deltas import BlockHashes, Blocks, Tag
 from iot_backup.worker.earlier import Old
 from iot_backup.worker.frames import Frames
 from iot_backup.worker.index import DEVICES, FILE, SUPERSEDED, WHOLE, Part, Row, blocks_line, member_line
@@ -45,7 +45,7 @@ class Kept(NamedTuple):
     incomplete: str = ""
     """Why extended attributes are missing, if so."""
     blocks: bytes = b""
-    """Line of the block hashes."""
+    """Line of the block tags."""
 
 
 @dataclass
@@ -59,6 +59,8 @@ class RegularFiles:
     xattrs: XattrReader
     number: int = 0
     """Of this backup's own archive in the index."""
+    tag: Tag | None = None
+    """Tells blocks of large files apart; without it they are not looked at."""
     _nowhere: Nowhere | None = field(default=None, init=False)
 
     def add(self, found: Found, old: Old | None) -> Kept | None:
@@ -116,7 +118,7 @@ class RegularFiles:
         before = archive.pos
         archive.write(head)
         block = deltas.block_size(row.path, size)
-        hashes = BlockHashes(block) if block else None
+        hashes = BlockHashes(block, self.tag) if block and self.tag else None
         copied = copy(archive, self.files, descriptor, size, data, hashes)
         if not copied.trouble and _signature(os.fstat(descriptor)) != _signature(promised):
             copied = Copied(copied.sha256, CHANGED, "changed while it was read")
@@ -150,7 +152,7 @@ class RegularFiles:
         if _is_content_of(known, size, copied.sha256):
             return self._same_content(row, promised, known, old.blocks_line)
         if hashes is not None and old.blocks is not None:
-            changed = self._delta(row._replace(sha256=copied.sha256), descriptor, promised, known, old.blocks, hashes.blocks())
+            changed = self._delta(row._replace(sha256=copied.sha256), descriptor, promised, known, old.blocks, hashes)
             if changed is not None:
                 return changed
         self.files.seek(descriptor, 0, os.SEEK_SET)
@@ -158,9 +160,9 @@ class RegularFiles:
 
     def _hashes(self, size: int, old: Blocks | None) -> BlockHashes | None:
         """For blocks that can be compared with the known ones."""
-        if old is None or size < deltas.SMALLEST or size > old.size * deltas.MOST_BLOCKS:
+        if old is None or self.tag is None or size < deltas.SMALLEST or size > old.size * deltas.MOST_BLOCKS:
             return None
-        return BlockHashes(old.size)
+        return BlockHashes(old.size, self.tag)
 
     def _same_content(self, row: Row, promised: os.stat_result, known: Row, blocks: bytes) -> Kept:
         """The content where it was; what stock tools could see of a change goes into a member without content."""
@@ -171,9 +173,10 @@ class RegularFiles:
         row = row._replace(archive=known.archive, offset=known.offset, head=head, sha256=known.sha256, parts=known.parts)
         return Kept(row, promised, False, blocks=blocks)
 
-    def _delta(self, row: Row, descriptor: int, promised: os.stat_result, known: Row, old: Blocks, new: Blocks) -> Kept | None:
+    def _delta(self, row: Row, descriptor: int, promised: os.stat_result, known: Row, old: Blocks, hashes: BlockHashes) -> Kept | None:
         """Store the changed blocks alone; None if the whole file is better, or if it changes while it is read. Then what was written of
         it stays, and no row refers to it."""
+        new = hashes.blocks()
         delta = deltas.between(old, new, row.size)
         if delta is None:
             return None
@@ -184,7 +187,7 @@ class RegularFiles:
         if len(content) > deltas.MOST_PARTS:
             return None
         archive.write(head + delta.head)
-        again = BlockHashes(new.size)
+        again = hashes.fresh()
         trouble = copy_runs(archive, self.files, descriptor, row.size, delta.runs, again)
         archive.write(bytes(tar.padding(delta.stored)))
         if trouble or again.blocks().digests != delta.digests or _signature(os.fstat(descriptor)) != _signature(promised):

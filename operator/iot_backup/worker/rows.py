@@ -28,7 +28,7 @@ class Rows:
         self._for_state += first_line(archives, snapshot_time_ns)
 
     def add(self, row: Row, blocks: bytes = b"", *, sure: bool = True) -> None:
-        """A row, and a large file's line of block hashes. One that is not `sure` is taken again by the next backup, whatever it finds."""
+        """A row, and a large file's line of block tags. One that is not `sure` is taken again by the next backup, whatever it finds."""
         line = member_line(row)
         if sure:
             self.copy(line, blocks)
