@@ -98,6 +98,25 @@ def cut(site: Site, id_: str) -> None:
     site.place.put(key, site.place.read(key)[:-1])
 
 
+@pytest.mark.parametrize("harm", ["gone", "cut"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_nothing_is_built_on_an_archive_that_is_not_there(volume_site: Site, tree: Path, which: int, harm: str) -> None:
+    """The base's own, or one further down: manifests alone do not make a backup."""
+    site = volume_site
+    line = [made(site, tree)[0].archive]
+    (tree / "new").write_bytes(b"new")
+    line.append(made(site, tree)[0].archive)
+    key = key_of(site, line[which], ".age")
+    archive = site.place.read(key)
+    site.place.remove(key)
+    if harm == "cut":
+        site.place.put(key, archive[:-1])
+    third, warned = made(site, tree)
+    assert (third.type, set(warned)) == ("Full", {"BaseMissing"})
+    assert key in warned["BaseMissing"]
+    site.restores(third.archive, tree)
+
+
 @pytest.mark.parametrize("harm", [damaged, removed, cut])
 def test_a_state_that_cannot_be_used_costs_a_full_and_no_run(volume_site: Site, tree: Path, harm: Callable[[Site, str], None]) -> None:
     first, _ = made(volume_site, tree)

@@ -81,6 +81,15 @@ def chosen(known: Sequence[Known], wanted: Wanted, gone: Collection[str] = ()) -
     return _full(reason, why) if reason else Choice(wanted.type, base)
 
 
+def line(base: Known, known: Sequence[Known]) -> list[Manifest]:
+    """The base and all that it builds on, its Full last, as far as they are known."""
+    by_id = {k.manifest.id: k.manifest for k in known}
+    found = [base.manifest]
+    while (parent := found[-1].parent) is not None and parent.id in by_id and len(found) <= len(by_id):
+        found.append(by_id[parent.id])
+    return found
+
+
 def _may_be_base(manifest: Manifest, wanted: BackupType) -> bool:
     return manifest.type == "Full" if wanted == "Differential" else manifest.type in BUILDS or manifest.type == "Full"
 

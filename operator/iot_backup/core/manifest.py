@@ -60,7 +60,7 @@ class Compression(_Part):
 
 
 class Counts(_Part):
-    """What the walk met."""
+    """What is in the backup: the whole tree, also where an earlier archive has its contents."""
 
     files: Count = 0
     """Regular files and hard links."""
@@ -70,7 +70,7 @@ class Counts(_Part):
     links: Count = 0
     """Symbolic links."""
     source_bytes: Count = 0
-    """Of all contents read."""
+    """Of all contents, without the holes of sparse files, wherever they are stored."""
     skipped: Count = 0
     """Sockets and whatever else a backup leaves out."""
     changed_while_read: Count = 0

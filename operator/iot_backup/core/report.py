@@ -54,7 +54,7 @@ class BackupResult(Wire):
     size_bytes: int = Field(ge=0)
     """Of the archive in the store."""
     source_bytes: int = Field(ge=0)
-    """Of all files' contents read."""
+    """Of all files' contents, without the holes of sparse files, wherever they are stored."""
     files: int = Field(ge=0)
     """Regular files and hard links."""
     entries: int = Field(ge=0)

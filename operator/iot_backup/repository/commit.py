@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -137,6 +137,11 @@ class Run:
                 f"the backup took longer than its timeout and was not committed: since {self.plan.deadline.on_store:%Y-%m-%d %H:%M:%SZ} "
                 "others may take it for dead. Raise spec.timeout, or find out what was slow."
             )
+        for key, stored, size in self._sizes(outcome):
+            if size != stored.size:
+                raise StorageUnavailable(
+                    f"{_short(key, stored, size)}, and the store said that it has it: nothing was committed. Is it the right store?"
+                )
         self.commit_sent = True
         if not settled(self.store, self.member.manifest, data):
             raise CorruptData(f"{self.member.manifest} holds other bytes than this run's: not committed. Who else writes there?")
@@ -199,13 +204,10 @@ class Run:
 
     def _look_again(self, outcome: Outcome) -> None:
         """Is everything the manifest names still there? Whoever deletes marks first and looks second; we wrote first and look second."""
-        uploaded = (self.archive_key, outcome.archive), (self.index_key, outcome.index), (self.state_key, outcome.state)
-        for key, stored in uploaded:
-            size = size_of(self.store, key)
+        for key, stored, size in self._sizes(outcome):
             if size != stored.size:
-                have = "is gone" if size is None else f"has {size} bytes, not the {stored.size} that were uploaded"
                 raise CorruptData(
-                    f"{key} {have}: the backup was committed and cannot be restored. Who else writes to the store? Run it again."
+                    f"{_short(key, stored, size)}: the backup was committed and cannot be restored. Who else writes to the store? Run it again."
                 )
         if found(self.store, self.member.doomed) is not None:
             raise ParentGone(f"retention is deleting the backup {self.member.id} that was just made; the next run makes a new Full")
@@ -215,6 +217,11 @@ class Run:
         if found(self.store, base.member.doomed) is not None or _sha256(found(self.store, base.member.manifest)) != base.manifest_sha256:
             raise ParentGone(f"the backup {base.member.id}, this one's base, was deleted or replaced meanwhile; the next run makes a Full")
 
+    def _sizes(self, outcome: Outcome) -> Iterator[tuple[str, StoredObject, int | None]]:
+        """What was uploaded, and the size that the store gives for it, asked by its key."""
+        uploaded = (self.archive_key, outcome.archive), (self.index_key, outcome.index), (self.state_key, outcome.state)
+        return ((key, stored, size_of(self.store, key)) for key, stored in uploaded)
+
     def _withdraw(self) -> tuple[Warn, ...]:
         try:
             withdrawn(self.store, self.member)
@@ -222,6 +229,10 @@ class Run:
             message = f"the announcement of the finished run could not be removed; maintenance will: {error}"
             return (Warn(reason="AnnouncementLeft", message=message),)
         return ()
+
+
+def _short(key: str, stored: StoredObject, size: int | None) -> str:
+    return f"{key} is gone" if size is None else f"{key} has {size} bytes, not the {stored.size} that were uploaded"
 
 
 def _sha256(data: bytes | None) -> str | None:

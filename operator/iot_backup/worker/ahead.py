@@ -61,7 +61,6 @@ class Ahead:
         self._ahead, self._window = 0, _WINDOW
         self._kept: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._kept_size = 0
-        self._most_kept = min(_KEPT, (len(archives) + 1) * FRAME_SIZE)
         self._current: list[tuple[int, int, memoryview] | None] = [None] * len(archives)
         self._tasks: Channel[_Load | None] = Channel(flow)
         self._threads = [flow.run("load", self._work) for _ in range(_THREADS)]
@@ -136,9 +135,9 @@ class Ahead:
             self._kept.move_to_end(key)
         else:
             data = self._loaded(key)
+            self._forget(number, frame)
             self._kept[key] = data
             self._kept_size += len(data)
-            self._forget()
         current = (archive.begin(frame), archive.begin(frame + 1), memoryview(data))
         self._current[number] = current
         return current
@@ -169,14 +168,18 @@ class Ahead:
         data, frames[place] = frames[place], b""
         return data
 
-    def _forget(self) -> None:
-        """Keep no more frames than we may, those that were used last."""
-        while self._kept_size > self._most_kept and len(self._kept) > 1:
-            (number, frame), data = self._kept.popitem(last=False)
-            self._kept_size -= len(data)
-            current = self._current[number]
-            if current is not None and current[0] == self._opened(number).begin(frame):
-                self._current[number] = None
+    def _forget(self, number: int, frame: int) -> None:
+        """Make room for a frame: those before it in its archive are not needed any more, and no more are kept than we may."""
+        for key in [key for key in self._kept if key[0] == number and key[1] < frame]:
+            self._drop_kept(key)
+        while self._kept_size > _KEPT - FRAME_SIZE:
+            self._drop_kept(next(iter(self._kept)))
+
+    def _drop_kept(self, key: tuple[int, int]) -> None:
+        self._kept_size -= len(self._kept.pop(key))
+        current = self._current[key[0]]
+        if current is not None and current[0] == self._opened(key[0]).begin(key[1]):
+            self._current[key[0]] = None
 
     def _fill(self, *, for_row: bool = False) -> None:
         """Read rows and ask for their frames, as far as the window goes; beyond it only `for_row`, to have a row at all."""

@@ -13,6 +13,7 @@ from iot_backup.core.chains import Known, Wanted
 from iot_backup.core.report import Warn
 from iot_backup.errors import CorruptData, StateUnreadable
 from iot_backup.repository import floor
+from iot_backup.repository.catalogue import size_of
 from iot_backup.repository.commit import Base
 from iot_backup.worker.compression import Decompressed
 from iot_backup.worker.earlier import Earlier
@@ -38,10 +39,10 @@ class Basis:
         """Ids of the backups whose archives rows of the base refer to."""
         return self.earlier.archives if self.earlier else ()
 
-    def without(self, problem: CorruptData) -> Basis:
-        """The same as a Full, since the base's state cannot be used."""
+    def without(self, problem: CorruptData, reason: str = vocabulary.STATE_UNREADABLE) -> Basis:
+        """The same as a Full, since the base, or its state, cannot be used."""
         message = f"{problem.message}. This backup is a Full instead; the next ones build on it."
-        return Basis("Full", self.seq, warnings=(*self.warnings, Warn(reason=vocabulary.STATE_UNREADABLE, message=message[:1500])))
+        return Basis("Full", self.seq, warnings=(*self.warnings, Warn(reason=reason, message=message[:1500])))
 
 
 def chosen(order: spec.BackupOrder, repository: Repository, source: Source, writer: str, log: Callable[[str], None]) -> Basis:
@@ -72,10 +73,23 @@ def chosen(order: spec.BackupOrder, repository: Repository, source: Source, writ
         return basis
     manifest = choice.base.manifest
     try:
+        _check_archives(repository, chains.line(choice.base, good))
+    except CorruptData as error:
+        return basis.without(error, vocabulary.BASE_MISSING)
+    try:
         earlier = _opened(repository, manifest)
     except CorruptData as error:
         return basis.without(error)
     return Basis(choice.type, seq, Base(manifest.member, choice.base.sha256), earlier, choice.warnings)
+
+
+def _check_archives(repository: Repository, line: list[Manifest]) -> None:
+    """CorruptData if an archive that the base builds on, or its own, is not there whole: a backup upon it could not be restored."""
+    for member in line:
+        size = size_of(repository.store, member.archive_key)
+        if size != member.archive.size:
+            have = "is gone" if size is None else f"has {size} bytes instead of {member.archive.size}"
+            raise CorruptData(f"{member.archive_key} {have}: nothing can build on it. Find out who deletes from the store")
 
 
 def _opened(repository: Repository, manifest: Manifest) -> Earlier:

@@ -10,8 +10,6 @@ and its content decides; so does it for whatever else stat() gives another answe
 
 from __future__ import annotations
 
-import stat
-
 from iot_backup.worker import tar
 from iot_backup.worker.earlier import Earlier, Old, order
 from iot_backup.worker.frames import Frames
@@ -38,12 +36,11 @@ class Changes:
     def add(self, found: Found) -> None:
         """One path of the source. Its own errors are noted; what is raised ends the pipeline: StateUnreadable among it."""
         st, earlier = found.stat, self._earlier
-        kind = kind_of(st)
+        kind, ctime_ns = kind_of(st), st.st_ctime_ns
         size = st.st_size if kind == FILE else 0
-        mode = st.st_mode & 0o7777
-        text = stat_text(found.path, kind, (size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino, mode, st.st_uid, st.st_gid))
-        same = earlier.line.startswith(text.encode("ascii")) and st.st_ctime_ns < self._believed_before
-        if same and (st.st_nlink == 1 or not stat.S_ISREG(st.st_mode)):
+        text = stat_text(found.path, kind, (size, st.st_mtime_ns, ctime_ns, st.st_ino, st.st_mode & 0o7777, st.st_uid, st.st_gid))
+        same = ctime_ns < self._believed_before and earlier.line.startswith(text.encode("ascii"))
+        if same and (st.st_nlink == 1 or kind != FILE):
             self._members.keep(found, kind, *earlier.take())
             return
         old = self._old(found.path)

@@ -14,6 +14,7 @@ from iot_backup.worker.index_reader import parsed_row
 
 _MAX_LINE = 4 << 20
 _BUFFER = 256 << 10
+_NO_ROW_BEGINS = BLOCKS_BEGIN, END_BEGIN
 
 
 class Old(NamedTuple):
@@ -53,9 +54,11 @@ class Earlier:
         """The row's line and that of its blocks (b"" without), and on to the next."""
         line, following = self.line, self._read()
         blocks = b""
-        if following.startswith(BLOCKS_BEGIN):
-            blocks, following = following, self._read()
-        self.line, self._parsed = self._row_line(following), None
+        if following.startswith(_NO_ROW_BEGINS):
+            if following.startswith(BLOCKS_BEGIN):
+                blocks, following = following, self._read()
+            following = self._row_line(following)
+        self.line, self._parsed = following, None
         return line, blocks
 
     def take_parsed(self) -> Old:

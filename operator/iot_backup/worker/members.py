@@ -40,9 +40,12 @@ _KINDS = {
 }
 
 
+_TYPE = 0o170000
+
+
 def kind_of(st: os.stat_result) -> str:
     """The kind of its row, if it is no hard link; "" for what is not stored."""
-    return _KINDS.get(stat.S_IFMT(st.st_mode), "")
+    return _KINDS.get(st.st_mode & _TYPE, "")
 
 
 @dataclass
@@ -116,10 +119,12 @@ class Members:
     def keep(self, found: Found, kind: str, line: bytes, blocks: bytes) -> None:
         """A path that is as it was: its row as the base wrote it. Not for further names of a file."""
         self.rows.copy(line, blocks)
-        self._count(kind)
-        if kind == FILE:
-            content = parts_of(line)
-            self.counts.source_bytes += sparse.stored_size(content) if content else found.stat.st_size
+        if kind != FILE:
+            self._count(kind)
+            return
+        content = parts_of(line)
+        self.counts.files += 1
+        self.counts.source_bytes += sparse.stored_size(content) if content else found.stat.st_size
 
     def _symlink(self, found: Found, old: Old | None) -> bool:
         try:

@@ -69,7 +69,7 @@ class Walk:
 
     def __iter__(self) -> Iterator[Found]:
         """The root first. Raises AccessDenied or SourceUnavailable if the root itself cannot be listed."""
-        names = self._root_names()
+        names, selective = self._root_names(), bool(self._selection)
         yield Found(self._root, b".", ROOT, os.fstat(self._root), self._root)
         levels = [_Level(os.dup(self._root), b"", iter(names))]
         del names
@@ -84,15 +84,15 @@ class Walk:
                 try:
                     found = Found(level.descriptor, name, path, os.stat(name, dir_fd=level.descriptor, follow_symlinks=False))
                 except OSError as error:
-                    if not self._selection or self._selection.selects(path, is_folder=False):
+                    if not selective or self._selection.selects(path, is_folder=False):
                         self._notes.refused(path, error)
                     continue
-                if self._selection and self._left_out(path, is_folder=stat.S_ISDIR(found.stat.st_mode)):
+                if selective and self._left_out(path, is_folder=stat.S_ISDIR(found.stat.st_mode)):
                     continue
                 inside = self._enter(found, levels) if stat.S_ISDIR(found.stat.st_mode) else found
                 if inside is None:
                     continue
-                if self._selection:
+                if selective:
                     yield from _waiting(levels)
                 yield inside
         finally:

@@ -190,18 +190,47 @@ def replace_plan(run: Run) -> Run:
     return Run(run.store, run.namespace, run.record, run.writer, replace(run.plan, member=replace(run.member, id="f" * 16)))
 
 
+def damaged(world: World, run: Run, victim: str, damage: str) -> None:
+    key = {"archive": run.archive_key, "index": run.index_key, "state": run.state_key}[victim]
+    body, when = world.store.objects.pop(key)
+    if damage == "shorter":
+        world.store.objects[key] = (body[:-1], when)
+
+
 @pytest.mark.parametrize("victim", ["archive", "index", "state"])
 @pytest.mark.parametrize("damage", ["gone", "shorter"])
-def test_an_upload_that_is_not_there_any_more_is_noticed(victim: str, damage: str) -> None:
+def test_an_upload_that_the_store_has_not_is_not_committed(victim: str, damage: str) -> None:
+    """A store may say that it took an object, and not have it: a manifest upon that would be a backup that nobody can restore."""
+    world = World()
+    run = begun(repository_of(world))
+    run.announce()
+    outcome = uploaded(repository_of(world), run)
+    damaged(world, run, victim, damage)
+    with pytest.raises(
+        StorageUnavailable, match=r"(is gone|not the \d+ that were uploaded), and the store said that it has it: nothing was"
+    ):
+        run.commit(outcome)
+    assert not run.commit_sent
+    assert run.member.manifest not in world.store.objects
+    assert run.member.announcement in world.store.objects
+
+
+@pytest.mark.parametrize("victim", ["archive", "index", "state"])
+@pytest.mark.parametrize("damage", ["gone", "shorter"])
+def test_an_upload_that_goes_while_it_is_committed_is_noticed(monkeypatch: pytest.MonkeyPatch, victim: str, damage: str) -> None:
     world = World()
     repository = repository_of(world)
     run = begun(repository)
     run.announce()
     outcome = uploaded(repository, run)
-    key = {"archive": run.archive_key, "index": run.index_key, "state": run.state_key}[victim]
-    body, when = world.store.objects.pop(key)
-    if damage == "shorter":
-        world.store.objects[key] = (body[:-1], when)
+    create = world.store.create
+
+    def meanwhile(key: str, body: bytes) -> None:
+        if key == run.member.manifest:
+            damaged(world, run, victim, damage)
+        create(key, body)
+
+    monkeypatch.setattr(world.store, "create", meanwhile)
     with pytest.raises(CorruptData, match=r"is gone|not the \d+ that were uploaded"):
         run.commit(outcome)
     assert run.member.announcement in world.store.objects
