@@ -196,6 +196,10 @@ def test_a_chain_longer_than_the_last_backups_looked_at(volume_site: Site, tree:
     assert last.type == "Incremental"
     differential, _ = made(volume_site, tree, "Differential")
     assert differential.parent == first.archive
+    for _ in range(4):
+        made(volume_site, tree, "Configuration", include=("/folder/1",))
+    following, warned = made(volume_site, tree)
+    assert (following.type, warned) == ("Incremental", {})
 
 
 def test_a_run_that_failed_or_was_not_committed_is_no_base(volume_site: Site, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

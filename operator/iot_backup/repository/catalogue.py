@@ -57,16 +57,21 @@ class Catalogue:
         good = (entry.manifest for entry in entries if entry and entry.manifest)
         return manifests.next_seq(list(islice(good, _LOOK_BACK)))
 
-    def recent(self, chain: str) -> list[Entry]:
-        """The newest backups of a chain, and all that those build on: what a new one may build on, oldest name first."""
+    def recent(self, chain: str, writer: str) -> list[Entry]:
+        """The newest backups of a chain, and all that those build on: what a new one of this writer may build on, oldest name first.
+
+        They reach back at least to the newest of his that can be built on, however many others there are behind it.
+        """
         members = self._members(chain)
         named = {member.id: member for member in members}
         found: dict[str, Entry | None] = {}
-        good = 0
+        good, own = 0, False
         for member in reversed(members):
             entry = found[member.id] = self._entry(member)
-            good += bool(entry and entry.manifest)
-            if good == _LOOK_BACK:
+            if entry and entry.manifest:
+                good += 1
+                own |= entry.manifest.writer == writer and entry.manifest.type != "Configuration"
+            if good >= _LOOK_BACK and own:
                 break
         above = [entry.manifest.parent for entry in found.values() if entry and entry.manifest and entry.manifest.parent]
         while above:
