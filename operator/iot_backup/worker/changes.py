@@ -38,15 +38,17 @@ class Changes:
         st, earlier = found.stat, self._earlier
         kind, ctime_ns = kind_of(st), st.st_ctime_ns
         size = st.st_size if kind == FILE else 0
-        text = stat_text(found.path, kind, (size, st.st_mtime_ns, ctime_ns, st.st_ino, st.st_mode & 0o7777, st.st_uid, st.st_gid))
-        same = ctime_ns < self._believed_before and earlier.line.startswith(text.encode("ascii"))
+        numbers = size, st.st_mtime_ns, ctime_ns, st.st_ino, st.st_mode & 0o7777, st.st_uid, st.st_gid
+        text = stat_text(found.path, kind, numbers).encode("ascii")
+        there = earlier.line.startswith(text) or (self._pass_over(found.path) and earlier.line.startswith(text))
+        same = there and ctime_ns < self._believed_before
         if same and (st.st_nlink == 1 or kind != FILE):
             self._members.keep(found, kind, *earlier.take())
             return
-        old = self._old(found.path)
-        if old is None:
+        if earlier.at() != order(found.path):
             self._members.add(found)
             return
+        old = earlier.take_parsed()
         stored = self._members.add(found, old._replace(same=same))
         if not stored or _became_another(old, kind):
             self._deletions.add(old)
@@ -57,12 +59,13 @@ class Changes:
             self._deletions.add(self._earlier.take_parsed())
         self._deletions.close()
 
-    def _old(self, path: bytes) -> Old | None:
-        """What the base has of the path. What it has between the last one and this is gone."""
-        earlier, wanted = self._earlier, order(path)
+    def _pass_over(self, path: bytes) -> bool:
+        """What the base has between the last path and this one is gone. Whether there was anything."""
+        earlier, wanted, passed = self._earlier, order(path), False
         while (at := earlier.at()) is not None and at < wanted:
             self._deletions.add(earlier.take_parsed())
-        return earlier.take_parsed() if at == wanted else None
+            passed = True
+        return passed
 
 
 def _became_another(old: Old, kind: str) -> bool:
