@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +48,8 @@ class Manager:
     environ: dict[str, str] = field(default_factory=lambda: {"BACKUP_ENCRYPTION_KEY": PASSPHRASE})
     state: str = "state"
 
-    def start(self, *arguments: str, **environ: str | None) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, typed: bytes | None = None, **environ: str | None) -> subprocess.Popen[str]:
+        """`typed`: what a person says on a terminal; None: nobody is there."""
         config = self.base / "backup.yml"
         jobs = "".join(f"    - {json.dumps(job)}\n" for job in self.jobs)
         config.write_text(f"backup:\n  storage: {self.storage}\n  jobs:\n{jobs}")
@@ -54,17 +57,24 @@ class Manager:
         names = (name, *rest[:1]) if name in ("key", "config") else (name,)
         command = [*names, "--config", str(config), "--state-dir", str(self.base / self.state), *arguments[len(names) :]]
         wanted = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "operator"), **self.environ, **environ}
-        return subprocess.Popen(
+        keyboard, stdin = pty.openpty() if typed is not None else (None, subprocess.DEVNULL)
+        process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, *command],
             env={name: value for name, value in wanted.items() if value is not None},
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        if keyboard is None or typed is None:
+            return process
+        os.close(stdin)
+        os.write(keyboard, typed)  # the terminal keeps it until it is read
+        weakref.finalize(process, os.close, keyboard)
+        return process
 
-    def run(self, *arguments: str, **environ: str | None) -> Answer:
-        return ended(self.start(*arguments, **environ))
+    def run(self, *arguments: str, typed: bytes | None = None, **environ: str | None) -> Answer:
+        return ended(self.start(*arguments, typed=typed, **environ))
 
     def record(self, job: str, *arguments: str, code: int = 0, **environ: str | None) -> dict[str, Any]:
         """Of one `execute`."""

@@ -94,6 +94,10 @@ def test_a_person_is_asked_with_the_plan_before_them(made: Manager, tmp_path: Pa
     refused = made.run("restore", JOB, "--target", str(tmp_path))
     assert (refused.code, os.listdir(tmp_path)) == (64, ["mine"])
     assert {"files", "add", "free_bytes"} <= {line.split()[0] for line in refused.err.splitlines()}
+    no = made.run("restore", JOB, "--target", str(tmp_path), typed=b"n\n")
+    assert (no.code, os.listdir(tmp_path)) == (64, ["mine"]), no
+    yes = made.run("restore", JOB, "--target", str(tmp_path), typed=b"y\n")
+    assert (yes.code, files(tmp_path)) == (0, {"mine", "thermostats/boiler-room.json", "firmware.bin", "latest"}), yes
 
 
 def test_a_restore_stops_within_two_seconds(tmp_path: Path) -> None:

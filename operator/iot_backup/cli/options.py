@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from iot_backup.standalone.machine import Machine
 
 _PATH = click.Path(path_type=Path)
+_INTERRUPTED = 130
+"""After Ctrl-C, also instead of an answer."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ def _ended(setting: Setting, work: Callable[[], int]) -> int:
         return work()
     except IotBackupError as error:
         return failed(setting, error)
+    except (KeyboardInterrupt, click.Abort):
+        return _INTERRUPTED
     except BrokenPipeError:
         # Whoever read our answer has enough of it; Python would complain once more when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

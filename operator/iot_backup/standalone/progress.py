@@ -73,7 +73,7 @@ def shown(progress: Progress, stream: TextIO, *, expected: int = 0) -> Iterator[
         if not stream.isatty():
             stream.write(json.dumps({"progress": moment.fields()}) + "\n")
         else:
-            stream.write(_CLEAR if last else f"{_CLEAR}{moment.line()}")
+            stream.write(_CLEAR if last else f"{_CLEAR}{moment.line() if progress.began else 'opening the storage'}")
         stream.flush()
 
     def keep_showing() -> None:

@@ -27,8 +27,8 @@ TERMS: Final = (
     ("spec.s3.endpoint", "backup.storage.s3.endpoint"),
     ("Set spec.volume.group of the BackupStorage to ", "Run as a member of the group "),
     ("Look at status.archive of the Backups of this storage.", "Look at `backup-manager list`."),
-    ("(worker.securityContext.runAsUser)", ""),
-    ("(worker.identity: Root)", ""),
+    (" (worker.securityContext.runAsUser)", ""),
+    (" (worker.identity: Root)", ""),
 )
 """Longer ones first."""
 
