@@ -41,6 +41,8 @@ class Rows:
         """A row that the next backup has no use for: another one of the same path follows."""
         self._for_index += line
         self.written += 1
+        if len(self._for_index) >= _TOGETHER:
+            self._hand_on()
 
     def copy(self, line: bytes, blocks: bytes) -> None:
         """A whole row as an earlier backup wrote it."""
@@ -57,6 +59,8 @@ class Rows:
         """What a person should know of a path; for the index alone."""
         self._for_index += note_line(note, path, reason)
         self._notes += 1
+        if len(self._for_index) >= _TOGETHER:
+            self._hand_on()
 
     def end(self, tar_size: int) -> None:
         """The last line of both; nothing may follow. `tar_size`: bytes of this backup's own tar stream."""
