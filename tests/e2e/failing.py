@@ -188,7 +188,7 @@ def check_store(keys: Sequence[str], *, killed: int = 0) -> list[str]:
             by_id.setdefault(match[1], set()).add(match[2])
     whole = {id_ for id_, parts in by_id.items() if "manifest.json" in parts}
     for id_ in whole:
-        assert by_id[id_] == {"full.tar.zst.age", "index", "manifest.json"}, (id_, by_id[id_])
+        assert by_id[id_] == {"full.tar.zst.age", "index", "state", "manifest.json"}, (id_, by_id[id_])
     assert set(by_id) - whole <= announced, f"neither committed nor announced: {set(by_id) - whole - announced}"
     assert not whole & announced, f"committed and announced still: {whole & announced}"
     assert len(announced) <= killed, f"{len(announced)} announcements, {killed} runs were killed: {sorted(announced)}"
