@@ -67,6 +67,9 @@ class Bench:
         shim.chmod(0o755)
         os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
         os.environ["PYTHONPATH"] = f"{Path('operator').resolve()}:{Path.cwd()}"
+        # An installed package has its bytecode; the untimed preparation writes it.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = str(self.work / "bytecode")
 
     def corpus(self, name: str) -> Path:
         """The tree, made once."""
