@@ -94,6 +94,8 @@ def copy(
     """
     if size > _READ_AHEAD_FROM:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+    elif data is None and blocks is None and (sha256 := _at_once(buffer, files, descriptor, size)):
+        return Copied(sha256)
     copying = _Copying(buffer, files, descriptor, size, blocks)
     if data is None:
         copying.run(size)
@@ -106,6 +108,24 @@ def copy(
         stored = sum(extent.length for extent in data)
     buffer.write(_ZEROS[: tar.padding(stored)])
     return Copied(copying.digest.hexdigest(), copying.trouble, copying.reason)
+
+
+def _at_once(buffer: Buffer, files: Files, descriptor: int, size: int) -> str:
+    """The hash of a small file that one read gave whole, padded; "" if it did not, and nothing was appended. On the path of every small file."""
+    begin, end = buffer.pos, buffer.pos + size
+    padded = end + tar.padding(size)
+    if not size or padded > buffer.size:
+        return ""
+    target = buffer.view[begin:end]
+    try:
+        if files.read(descriptor, target) != size:
+            files.seek(descriptor, 0, os.SEEK_SET)
+            return ""
+    except OSError:  # reading again tells whether it stays so
+        return ""
+    buffer.view[end:padded] = _ZEROS[: padded - end]
+    buffer.pos = padded
+    return hashlib.sha256(target).hexdigest()
 
 
 def copy_runs(buffer: Buffer, files: Files, descriptor: int, size: int, runs: Sequence[Extent], blocks: BlockHashes) -> str:
