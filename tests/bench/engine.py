@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -111,6 +112,11 @@ class Bench:
         finally:
             shutil.rmtree(out)
 
+    def _done(self, best: dict[str, Line]) -> None:
+        for line in best.values():
+            print(f"{line.task}: {line.tool} {line.cost.wall:.2f} s", file=sys.stderr)
+        self.table.add(*best.values())
+
     def first(self, name: str, tools: Sequence[Tool]) -> None:
         """First backups, and what each stored."""
         source = self.corpus(name)
@@ -121,7 +127,7 @@ class Bench:
                     before = self._prepared(place, tool)
                     cost = place.run(tool.first)
                     _better(best, Line(f"{name}: first backup", tool.name, cost, place.stored() - before))
-        self.table.add(*best.values())
+        self._done(best)
 
     def nothing(self, others: Sequence[Tool]) -> None:
         """What each takes for a folder of one small file: start, key, commit, durability. It is part of every other figure."""
@@ -132,7 +138,7 @@ class Bench:
                     before = self._prepared(place, tool)
                     cost = place.run(tool.first)
                     _better(best, Line("one small file", tool.name, cost, place.stored() - before))
-        self.table.add(*best.values())
+        self._done(best)
 
     def again(self, name: str, tools: Sequence[Tool], *, change: bool = False) -> None:
         """One more backup, of the tree as it was or with 1 % changed. Each round changes a copy of its own, in the same way."""
@@ -149,7 +155,7 @@ class Bench:
                     costs = [place.run(tool.again) for _ in range(1 if change else 2)]
                     cost = min(costs, key=lambda each: each.wall)
                     _better(best, Line(what, tool.name, cost, (place.stored() - before) / len(costs)))
-        self.table.add(*best.values())
+        self._done(best)
         if change:
             self._whole_file_increment(name)
 
@@ -194,7 +200,7 @@ class Bench:
                         if number == 0 and (found := differences(source, Path(target))):
                             raise SystemExit(f"{tool.name} restored another tree: {found[:5]}")
                     _better(best, Line(f"{name}: restore into memory", tool.name, cost, 0))
-        self.table.add(*best.values())
+        self._done(best)
 
     def one_file(self, name: str) -> None:
         """One file out of the whole, and what of the archive was read for it."""
@@ -260,6 +266,7 @@ def main() -> None:
     cache.mkdir(parents=True, exist_ok=True)
     here = [tool for tool in (peers.RESTIC, peers.RUSTIC, peers.BORG) if tool.here]
     begun = os.getloadavg()[0]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was measured is still told, and nothing left behind
     with tempfile.TemporaryDirectory(prefix="iot-bench-", dir=asked.work) as work:
         bench = Bench(Path(work), cache, asked.scale, asked.rounds)
         try:
