@@ -53,6 +53,7 @@ class Bench:
     def __init__(self, work: Path, cache: Path, scale: float, rounds: int) -> None:
         self.work, self.cache, self.scale, self.rounds = work, cache, scale, rounds
         self.table = Table()
+        work.chmod(0o755)
         self._shim()
         (work / "key").touch(0o600)
         made = subprocess.run(["age-keygen"], check=True, capture_output=True, text=True)
@@ -77,9 +78,12 @@ class Bench:
         folder = self.cache / f"{name}-{self.scale:g}"
         if not folder.exists():
             print(f"making {name} at scale {self.scale:g}", file=sys.stderr)
-            unfinished = folder.with_suffix(".unfinished")
+            # Made where a database server's user can get at it, which a home folder is not.
+            made, unfinished = self.work / name, self.cache / f"{folder.name}.unfinished"
             shutil.rmtree(unfinished, ignore_errors=True)
-            corpora.make(name, unfinished, self.scale)
+            corpora.make(name, made, self.scale)
+            subprocess.run(["cp", "-a", str(made), str(unfinished)], check=True)
+            shutil.rmtree(made)
             unfinished.rename(folder)
             time.sleep(_SETTLED)
         _warm(folder)
@@ -176,7 +180,6 @@ class Bench:
             yield original
             return
         copy = Path(tempfile.mkdtemp(prefix="source-", dir=self.work)) / name
-        self.work.chmod(0o755)
         copy.parent.chmod(0o755)
         try:
             subprocess.run(["cp", "-a", "--reflink=auto", str(original), str(copy)], check=True)
