@@ -81,6 +81,10 @@ cluster: $(VENV)/.ready packages ## start the real cluster with operator and Min
 cluster-down: $(VENV)/.ready ## stop it; leaves nothing behind
 	@$(PY) -m tests.cluster down
 
+.PHONY: bench
+bench: $(VENV)/.ready ## the engine beside tar|zstd|age, restic and others; ARGS="--scale 0.2 --rounds 3 --only A,B"
+	@$(PY) -m tests.bench.engine $(ARGS)
+
 .PHONY: bench-cluster
 bench-cluster: $(VENV)/.ready packages ## seconds from create to done on the real cluster, beside the floor
 	@$(PY) -m tests.bench.cluster

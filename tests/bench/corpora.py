@@ -33,9 +33,9 @@ def make(name: str, folder: Path, scale: float = 1.0) -> None:
     {"A": _mixed, "B": _small_files, "C": _database, "D": _empty_files}[name](folder, scale)
 
 
-def change(name: str, folder: Path) -> None:
+def change(name: str, folder: Path, scale: float = 1.0) -> None:
     """Change about 1 %: regions of files (A), whole files (B), rows (C). D has nothing to change."""
-    {"A": _change_regions, "B": _change_files, "C": _change_rows}[name](folder)
+    {"A": _change_regions, "B": _change_files, "C": _change_rows}[name](folder, scale)
 
 
 def _telemetry(rng: random.Random, size: int) -> bytes:
@@ -134,7 +134,7 @@ def _as_postgres(program: str, *arguments: str) -> None:
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd="/")
 
 
-def _change_regions(folder: Path) -> None:
+def _change_regions(folder: Path, _scale: float) -> None:
     """Five regions of four files: 1 % of the bytes, 20 % of the files."""
     rng = random.Random(11)
     paths = sorted(folder.iterdir())
@@ -147,7 +147,7 @@ def _change_regions(folder: Path) -> None:
                 file.write(rng.randbytes(region))
 
 
-def _change_files(folder: Path) -> None:
+def _change_files(folder: Path, _scale: float) -> None:
     """1 % of the files: of ten, eight are rewritten, one is new, one goes."""
     rng = random.Random(12)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -160,6 +160,6 @@ def _change_files(folder: Path) -> None:
             path.unlink()
 
 
-def _change_rows(folder: Path) -> None:
+def _change_rows(folder: Path, scale: float) -> None:
     """820 random rows: about 1 % of the pages of the largest table."""
-    _pgbench(folder, "-U", "postgres", "-n", "-N", "-t", "820", "--random-seed=5")
+    _pgbench(folder, "-U", "postgres", "-n", "-N", "-t", str(max(1, int(820 * scale))), "--random-seed=5")

@@ -44,7 +44,7 @@ def run(command: str, environment: dict[str, str], log: Path) -> Cost:
     return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1000)
 
 
-def stored(folder: Path) -> int:
-    """MB on disk below a folder."""
-    total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    return round(total / 1e6)
+def stored(folder: Path) -> float:
+    """MB of a file, or of all files below a folder."""
+    paths = [folder] if folder.is_file() else [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    return sum(path.stat().st_size for path in paths) / 1e6

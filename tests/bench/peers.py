@@ -18,6 +18,8 @@ class Tool:
     """Not timed."""
     again: str = ""
     restore: str = ""
+    how: str = ""
+    """To get it."""
 
     @property
     def here(self) -> bool:
@@ -27,7 +29,7 @@ class Tool:
 def pipe(level: int) -> Tool:
     """What a careful person types."""
     return Tool(
-        f"tar | zstd -{level} | age",
+        f"tar, zstd -{level}, age",
         "age",
         f'tar cf - -C "$SRC" . | zstd -q -{level} -T2 | age -r "$RECIPIENT" > "$OUT/o" && sync -f "$OUT"',
         restore='age -d -i "$KEY" "$OUT/o" | zstd -dq | tar xf - -C "$DEST"',
@@ -41,6 +43,7 @@ RESTIC = Tool(
     prepare='restic -q -r "$OUT/r" init',
     again='cd "$SRC" && restic -q -r "$OUT/r" backup . && sync -f "$OUT"',
     restore='restic -q -r "$OUT/r" restore latest --target "$DEST"',
+    how="the package restic of Debian, Ubuntu and others.",
 )
 RUSTIC = Tool(
     "rustic",
@@ -49,6 +52,7 @@ RUSTIC = Tool(
     prepare='rustic -r "$OUT/r" init',
     again='cd "$SRC" && rustic -r "$OUT/r" backup --no-progress . && sync -f "$OUT"',
     restore='rustic -r "$OUT/r" restore --no-progress latest "$DEST"',
+    how="its releases on GitHub have a static binary; put it on the PATH.",
 )
 BORG = Tool(
     "borg",
@@ -57,17 +61,27 @@ BORG = Tool(
     prepare='borg init -e repokey "$OUT/r"',
     again='cd "$SRC" && borg create -C zstd,3 "$OUT/r::b" . && sync -f "$OUT"',
     restore='cd "$DEST" && borg extract "$OUT/r::a"',
+    how="the package borgbackup of Debian, Ubuntu and others.",
 )
 
 
 def ours(level: int = 1) -> Tool:
-    """Through the command that people use: start, opening the repository, commit and fsync included."""
-    command = 'backup-manager --config "$OUT/config.yml"'
-    restore = f'{command} restore bench --target "$DEST" --identity "$OUT/identity" --yes'
-    name = "ours" if level == 1 else f"ours, zstd -{level}"
+    """Through the command that people use: start, opening the repository, commit and fsync included. A restore opens it with an age identity,
+    as the pipe does; restic's with its passphrase."""
+    add = _manager('key add --recipient "$RECIPIENT"')
     return Tool(
-        name, "bash", f"{command} execute bench", prepare=f"{command} execute prepare", again=f"{command} execute bench", restore=restore
+        "ours" if level == 1 else f"ours, zstd -{level}",
+        "backup-manager",
+        _manager("execute bench", level),
+        prepare=f"{_manager('execute prepare')} && {add}",
+        again=_manager("execute bench --type incremental"),
+        restore=_manager('restore bench --target "$DEST" --identity "$KEY"'),
     )
+
+
+def _manager(arguments: str, level: int = 1) -> str:
+    launcher = "" if level == 1 else f"BENCH_MODULE=tests.bench.launcher BENCH_LEVEL={level} "
+    return f'{launcher}backup-manager {arguments} --config "$OUT/config.yml"'
 
 
 SECRETS = {

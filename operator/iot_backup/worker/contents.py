@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 from iot_backup.worker import tar
@@ -18,6 +19,8 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _READ_AHEAD_FROM = 1 << 20
 """Bytes of a file from which the kernel is told to read ahead."""
 _ZEROS = bytes(1 << 20)
+_BESIDE_FROM = 256 << 10
+"""Bytes from which a second hash is worth a hand-over to another thread."""
 
 
 class Files:
@@ -94,7 +97,15 @@ def copy(
     """
     if size > _READ_AHEAD_FROM:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-    copying = _Copying(buffer, files, descriptor, size, blocks)
+    elif data is None and blocks is None and (sha256 := _at_once(buffer, files, descriptor, size)):
+        return Copied(sha256)
+    if blocks is None:
+        return _copied(_Copying(buffer, files, descriptor, size), size, data)
+    with ThreadPoolExecutor(1, thread_name_prefix="blocks") as beside:
+        return _copied(_Copying(buffer, files, descriptor, size, blocks, beside), size, data)
+
+
+def _copied(copying: _Copying, size: int, data: Sequence[Extent] | None) -> Copied:
     if data is None:
         copying.run(size)
         stored = size
@@ -104,8 +115,26 @@ def copy(
             copying.run(extent.length)
         copying.hole(size)
         stored = sum(extent.length for extent in data)
-    buffer.write(_ZEROS[: tar.padding(stored)])
+    copying.buffer.write(_ZEROS[: tar.padding(stored)])
     return Copied(copying.digest.hexdigest(), copying.trouble, copying.reason)
+
+
+def _at_once(buffer: Buffer, files: Files, descriptor: int, size: int) -> str:
+    """The hash of a small file that one read gave whole, padded; "" if it did not, and nothing was appended. On the path of every small file."""
+    begin, end = buffer.pos, buffer.pos + size
+    padded = end + tar.padding(size)
+    if not size or padded > buffer.size:
+        return ""
+    target = buffer.view[begin:end]
+    try:
+        if files.read(descriptor, target) != size:
+            files.seek(descriptor, 0, os.SEEK_SET)
+            return ""
+    except OSError:  # reading again tells whether it stays so
+        return ""
+    buffer.view[end:padded] = _ZEROS[: padded - end]
+    buffer.pos = padded
+    return hashlib.sha256(target).hexdigest()
 
 
 def copy_runs(buffer: Buffer, files: Files, descriptor: int, size: int, runs: Sequence[Extent], blocks: BlockHashes) -> str:
@@ -120,15 +149,25 @@ def copy_runs(buffer: Buffer, files: Files, descriptor: int, size: int, runs: Se
 class _Copying:
     """One file on its way into the archive."""
 
-    def __init__(self, buffer: Buffer, files: Files, descriptor: int, size: int, blocks: BlockHashes | None) -> None:
-        self._buffer, self._files, self._descriptor, self._size, self._blocks = buffer, files, descriptor, size, blocks
+    def __init__(
+        self,
+        buffer: Buffer,
+        files: Files,
+        descriptor: int,
+        size: int,
+        blocks: BlockHashes | None = None,
+        beside: ThreadPoolExecutor | None = None,
+    ) -> None:
+        """`beside`: a thread for the blocks' hashes."""
+        self.buffer, self._files, self._descriptor, self._size, self._blocks = buffer, files, descriptor, size, blocks
+        self._beside = beside
         self._at = 0
         self.digest = hashlib.sha256()
         self.trouble, self.reason = "", ""
 
     def run(self, length: int) -> None:
         """Append the next bytes; zeros, once the file gave less than it promised."""
-        buffer, left = self._buffer, length
+        buffer, left = self.buffer, length
         while left and not self.trouble:
             if buffer.pos == buffer.size:
                 buffer.flush()
@@ -142,20 +181,30 @@ class _Copying:
             if not count:
                 self._fail(CHANGED, f"shrank to {self._at + length - left} of {self._size} bytes while it was read")
                 break
-            self.digest.update(target[:count])
-            if self._blocks is not None:
-                self._blocks.update(target[:count])
+            self._hash(target[:count])
             buffer.pos = begin + count
             left -= count
         self._at += length
         self._hash_zeros(left, buffer.write)
+
+    def _hash(self, data: memoryview) -> None:
+        """A large file has two hashes, each more work than reading it: one beside the other, where there is a core for it."""
+        second = None
+        if self._blocks is not None:
+            if self._beside is not None and len(data) >= _BESIDE_FROM:
+                second = self._beside.submit(self._blocks.update, data)
+            else:
+                self._blocks.update(data)
+        self.digest.update(data)
+        if second is not None:
+            second.result()  # before the buffer is another frame's
 
     def hole(self, end: int) -> None:
         """Pass over what is a hole up to `end`. Hashed alone, it would hear of no error elsewhere: hence the check."""
         if end == self._at and self._at:
             return
         left, self._at = end - self._at, end
-        self._hash_zeros(left, lambda _zeros: self._buffer.check())
+        self._hash_zeros(left, lambda _zeros: self.buffer.check())
         self.seek(end)
 
     def seek(self, position: int) -> None:

@@ -44,6 +44,11 @@ class Frames:
 
     def write(self, data: bytes | bytearray) -> None:
         """Append, over as many frames as it takes."""
+        end = self.pos + len(data)
+        if end <= self.size:
+            self.view[self.pos : end] = data
+            self.pos = end
+            return
         done = 0
         while done < len(data):
             if self.pos == self.size:

@@ -117,9 +117,6 @@ def pack(
         members = Members(archive_frames, rows, notes, files or Files(), len(archives) - 1, tag)
         changes = Changes(base, members, archive_frames, snapshot_time_ns) if base else None
 
-        if progress is not None:
-            progress.follow(lambda: _done(members.counts, sealed_archive))
-
         def write() -> None:
             rows.begin(archives, snapshot_time_ns)
             _write(flow, walk, members, changes)

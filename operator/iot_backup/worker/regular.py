@@ -97,14 +97,15 @@ class RegularFiles:
             found = self._compared(row, descriptor, promised, data, old, old.row)
         if found is None:
             found = self._stored(row, descriptor, promised, data, old, last=last)
-        return found and found._replace(incomplete=incomplete)
+        return found._replace(incomplete=incomplete) if found and incomplete else found
 
     def _stored(
         self, row: Row, descriptor: int, promised: os.stat_result, data: tuple[sparse.Extent, ...] | None, old: Old | None, *, last: bool
     ) -> Kept | None:
         """Write the member as promised; taken out again if the hash is the known one and it lies in one buffer."""
         archive, size = self.archive, promised.st_size
-        row = row._replace(offset=archive.written)
+        if row.offset != archive.written:  # a delta was begun, and given up
+            row = row._replace(offset=archive.written)
         if data is not None:
             row = row._replace(parts=sparse.parts(data, size))
         head = tar.header(row)
@@ -218,7 +219,8 @@ def row_of(path: bytes, kind: str, st: os.stat_result, place: tuple[int, int], l
     """`place`: archive and offset."""
     size = st.st_size if kind == FILE else 0
     mode = st.st_mode & 0o7777
-    row = Row(path, kind, size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino, mode, st.st_uid, st.st_gid, *place, link=link, links=st.st_nlink)
+    stat_of = size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino, mode, st.st_uid, st.st_gid
+    row = Row(path, kind, *stat_of, *place, "", link, st.st_nlink)
     return row._replace(device=(os.major(st.st_rdev), os.minor(st.st_rdev))) if kind in DEVICES else row
 
 

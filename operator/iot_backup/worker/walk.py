@@ -87,9 +87,10 @@ class Walk:
                     if not selective or self._selection.selects(path, is_folder=False):
                         self._notes.refused(path, error)
                     continue
-                if selective and self._left_out(path, is_folder=stat.S_ISDIR(found.stat.st_mode)):
+                is_folder = stat.S_ISDIR(found.stat.st_mode)
+                if selective and self._left_out(path, is_folder=is_folder):
                     continue
-                inside = self._enter(found, levels) if stat.S_ISDIR(found.stat.st_mode) else found
+                inside = self._enter(found, levels) if is_folder else found
                 if inside is None:
                     continue
                 if selective:
@@ -149,9 +150,7 @@ class Walk:
         return True
 
     def _listed(self, descriptor: int) -> list[bytes]:
-        with os.scandir(descriptor) as entries:
-            names = [os.fsencode(entry.name) for entry in entries]
-        names.sort()
+        names = sorted(map(os.fsencode, os.listdir(descriptor)))
         self.running_postgresql |= _holds(names, b"PG_VERSION") and _holds(names, b"postmaster.pid")
         return names
 
