@@ -21,6 +21,8 @@ _SUFFIXES: Final = {
     "E": Decimal("1e18"),
     **{suffix: Decimal(1024) ** power for power, suffix in enumerate(_BINARY, 1)},
 }
+SLOWEST: Final = 1000
+"""Bytes per second."""
 _QUANTITY: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)(?:[eE]([+-]?[0-9]{1,2})|([numkMGTPE]|[KMGTPE]i)?)", re.ASCII)
 _DURATION: Final = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", re.ASCII)
 
@@ -32,6 +34,17 @@ def parse_quantity(text: str | int) -> Decimal:
         raise ValueError(f"{text!r} is not a Kubernetes quantity: write a number with an optional unit, for example 10Gi or 500m")
     number, exponent, suffix = match.groups()
     return Decimal(number).scaleb(int(exponent)) if exponent else Decimal(number) * _SUFFIXES[suffix or ""]
+
+
+def parse_rate(text: str) -> int:
+    """Bytes per second as a quantity: "20M", "10Mi". Raises ValueError if it is none, or less than SLOWEST: "20m" would be a byte a minute."""
+    try:
+        rate = int(parse_quantity(text))
+    except ValueError:
+        rate = 0
+    if rate < SLOWEST:
+        raise ValueError("give bytes per second, at least 1k, such as 20M or 10Mi")
+    return rate
 
 
 def parse_duration(text: str) -> timedelta:

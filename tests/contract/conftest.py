@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from iot_backup.storage.memory import MemoryStore
 from iot_backup.storage.s3 import S3Store
 from iot_backup.storage.s3_client import Location
+from iot_backup.storage.throttled import throttled
 from iot_backup.storage.volume import VolumeStore
 from tests.minio.fixtures import minio, minio_binary
 
@@ -36,7 +38,7 @@ def location(minio: Minio, bucket: str, **changes: Any) -> Location:
     return Location(bucket, **{**facts, **changes})
 
 
-KINDS = ["memory", "volume", "s3", "s3-unconditional"]
+KINDS = ["memory", "volume", "s3", "throttled", "s3-unconditional"]
 
 
 @pytest.fixture(params=KINDS)
@@ -45,7 +47,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return _build(request, tmp_path)
 
 
-@pytest.fixture(params=KINDS[:3])
+@pytest.fixture(params=KINDS[:4])
 def exclusive_store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """The same, without the one for servers on which the last writer wins."""
     return _build(request, tmp_path)
@@ -55,6 +57,8 @@ def _build(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     match request.param:
         case "memory":
             return MemoryStore()
+        case "throttled":
+            return throttled(MemoryStore(), 10**9, time.monotonic, time.sleep)
         case "volume":
             return VolumeStore(tmp_path, ROOT, claim="backups", group=GROUP)
         case kind:

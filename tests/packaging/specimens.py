@@ -143,6 +143,7 @@ ACCEPTED = (
                 "nodeSelector": {"kubernetes.io/os": "linux"},
                 "tolerations": [{"key": "edge", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}],
                 "priorityClassName": "low",
+                "bandwidthLimit": "10Mi",
                 "podLabels": {"team": "plant-1", "example.com/app.kubernetes.io": "x", "empty": ""},
                 "podAnnotations": {"sidecar.istio.io/inject": "false"},
             }
@@ -341,6 +342,13 @@ REJECTED = (
         rule=False,
     ),
     Rejected("RestoreJob", "no target", {"target": {}}, "give exactly one target"),
+    *(
+        Rejected(
+            kind, f"a bandwidth of {text}", {"worker": {"bandwidthLimit": text}}, "give bytes per second, at least 1k, such as 20M or 10Mi"
+        )
+        for kind in ("BackupJob", "RestoreJob")
+        for text in ("20m", "999", "fast")
+    ),
     Rejected("RestoreJob", "two targets", {"target.newClaim": {"name": "c", "size": "1Gi"}}, "give exactly one target"),
     Rejected("RestoreJob", "a size of nothing", {"target": {"newClaim": {"name": "c", "size": "0"}}}, "give a size such as 10Gi"),
     Rejected("RestoreJob", "a size that is none", {"target": {"newClaim": {"name": "c", "size": "big"}}}, "give a size such as 10Gi"),

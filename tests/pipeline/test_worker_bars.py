@@ -39,10 +39,11 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_memory_does_not_grow_with_the_data(site: Site, mixed: Path) -> None:
-    done = site.backup(mixed)
+@pytest.mark.parametrize("bandwidth_limit", [None, 200_000_000])
+def test_memory_does_not_grow_with_the_data(site: Site, mixed: Path, bandwidth_limit: int | None) -> None:
+    done = site.backup(mixed, bandwidth_limit=bandwidth_limit)
     target = site.folder("target")
-    back = site.restore(done.archive, target)
+    back = site.restore(done.archive, target, bandwidth_limit=bandwidth_limit)
     assert back.restore.bytes == done.backup.source_bytes > 600_000_000
     print(f"peak: backup {done.peak_mb} MB, restore {back.peak_mb} MB; source reached after {done.seconds_to_source:.2f} s")
     backup, restore = PEAK_MB["s3" if isinstance(site.place, Bucket) else "volume"]

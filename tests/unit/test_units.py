@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iot_backup.units import format_duration, format_size, parse_duration, parse_quantity
+from iot_backup.units import format_duration, format_size, parse_duration, parse_quantity, parse_rate
 
 KI, GI = 1024, 1024**3
 
@@ -42,6 +42,17 @@ def test_a_quantity_is_read_in_its_base_unit(text: str | int, value: int | Decim
 def test_what_is_no_quantity_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="for example 10Gi"):
         parse_quantity(text)
+
+
+@pytest.mark.parametrize(("text", "rate"), [("20M", 20_000_000), ("10Mi", 10 * KI**2), ("1k", 1000), ("1.5Ki", 1536), ("1000.9", 1000)])
+def test_a_rate_is_whole_bytes_per_second(text: str, rate: int) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["20m", "999", "0", "-1M", "fast", "", "20M/s", "20MB"])
+def test_what_is_no_rate_or_next_to_none_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match="at least 1k, such as 20M or 10Mi"):
+        parse_rate(text)
 
 
 @pytest.mark.parametrize(

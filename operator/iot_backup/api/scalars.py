@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
 
-from iot_backup.units import parse_duration, parse_quantity
+from iot_backup.units import parse_duration, parse_quantity, parse_rate
 
 _CHAIN = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _SCHEDULE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
@@ -77,6 +77,11 @@ def _size(text: str) -> str:
     return text
 
 
+def _rate(text: str) -> str:
+    parse_rate(text)
+    return text
+
+
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
 """Name of a Kubernetes object that is not ours: a claim, a Secret, a class."""
 OwnName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
@@ -97,6 +102,8 @@ Duration = Annotated[timedelta, BeforeValidator(_duration), WithJsonSchema({"typ
 """Text such as "1h30m" in the object, a timedelta of 1 s to 8760 h here."""
 ClaimSize = Annotated[str, Field(max_length=32), AfterValidator(_size)]
 """A quantity, kept as written."""
+Rate = Annotated[str, Field(max_length=32), AfterValidator(_rate)]
+"""Bytes per second, as a quantity, kept as written."""
 ResourceQuantity = (
     Annotated[int, Field(ge=0)]
     | Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+|[numkMGTPE]|[KMGTPE]i)?$")]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from iot_backup.api.resource import Part
-from iot_backup.api.scalars import Duration, NumericId, ObjectName, ResourceQuantity
+from iot_backup.api.scalars import Duration, NumericId, ObjectName, Rate, ResourceQuantity
 from iot_backup.vocabulary import GROUP
 
 Quantities = Annotated[dict[str, ResourceQuantity], Field(max_length=16)]
@@ -57,6 +57,7 @@ class Worker(Part):
     node_selector: Annotated[dict[str, LabelValue], Field(max_length=32)] = Field(default_factory=dict)
     tolerations: Annotated[tuple[Toleration, ...], Field(max_length=32)] = ()
     priority_class_name: ObjectName | None = None
+    bandwidth_limit: Rate | None = None
     pod_labels: Annotated[dict[str, OwnLabelValue], Field(max_length=32)] = Field(default_factory=dict)
     pod_annotations: Annotated[dict[str, AnnotationValue], Field(max_length=32)] = Field(default_factory=dict)
 

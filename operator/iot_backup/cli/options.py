@@ -64,6 +64,35 @@ identity = click.option(
 accept = click.option("--accept-newest", is_flag=True, help="Go on although this machine remembers newer backups than the storage shows.")
 
 
+def _rate(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
+    from iot_backup.units import parse_rate
+
+    try:
+        return None if text is None else parse_rate(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _lowered(_context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    """Before the command begins: only threads that are started afterwards are meant."""
+    if wanted:
+        from iot_backup.standalone import priority
+
+        priority.lower()
+
+
+bandwidth_limit = click.option(
+    "--bandwidth-limit",
+    callback=_rate,
+    metavar="RATE",
+    help="Bytes per second to and from the storage, such as 20M or 10Mi. [default: no limit]",
+)
+
+low_priority = click.option(
+    "--low-priority", is_flag=True, callback=_lowered, expose_value=False, help="Let other programs have processor and disks first."
+)
+
+
 def common(command: Callable[..., int]) -> Callable[..., NoReturn]:
     """Adds the common options; the command gets them as its first argument, and returns the exit code."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from iot_backup.cli.options import Setting, accept, common, failed, identity
+from iot_backup.cli.options import Setting, accept, bandwidth_limit, common, failed, identity, low_priority
 
 if TYPE_CHECKING:
     from iot_backup.standalone.records import Record
@@ -20,9 +20,11 @@ _TYPES = click.Choice(["full", "incremental", "differential"])
 @click.command()
 @click.argument("job")
 @click.option("--type", "asked", type=_TYPES, help="Another type than the config's.")
+@bandwidth_limit
+@low_priority
 @accept
 @common
-def execute(setting: Setting, job: str, asked: str | None, accept_newest: bool) -> int:
+def execute(setting: Setting, job: str, asked: str | None, bandwidth_limit: int | None, accept_newest: bool) -> int:
     """Run JOB of the config now and print its record. Exit code 3: stored, without some files that could not be read."""
     from datetime import UTC, datetime
 
@@ -49,7 +51,8 @@ def execute(setting: Setting, job: str, asked: str | None, accept_newest: bool) 
         machine = Machine(folder, os.environ, setting.trust)
         last = running.expected(config, wanted, machine)
         with progress.shown(done, sys.stderr, expected=last.source_bytes if last else 0):
-            record, code = running.attempted(config, wanted, asked, machine, cancel, done, accept_newest=accept_newest)
+            wish = running.Wish(asked, accept_newest, bandwidth_limit)
+            record, code = running.attempted(config, wanted, wish, machine, cancel, done)
     _print_record(setting, record)
     return 128 + cancel.signal if record.status == records.CANCELLED else code
 
@@ -87,6 +90,8 @@ _PATTERN = "gitignore's syntax, relative to the backed-up folder; can be repeate
 @click.option("--devices", is_flag=True, help="Make device nodes, too; needs root.")
 @click.option("--plan", is_flag=True, help="Say what a restore would do, and write nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask before writing into a folder that is not empty.")
+@bandwidth_limit
+@low_priority
 @accept
 @identity
 @common
@@ -104,7 +109,7 @@ def restore(setting: Setting, what: str, target: Path, at: str | None, **asked: 
     if not asks:  # a person who is asked may also say Ctrl-C
         on_signals(cancel, lambda: None)
     there, manifest = catalogue.chosen(setting.config(), what, moment, machine, key, accept_newest=asked["accept_newest"])
-    wish = restoring.Wish(key, asked["include"], asked["exclude"], asked["on_conflict"], asked["devices"])
+    wish = restoring.Wish(key, asked["include"], asked["exclude"], asked["on_conflict"], asked["devices"], asked["bandwidth_limit"])
     click.echo(restoring.announced(there, manifest, target), err=True)
     if asked["plan"] or asks:
         plan = restoring.planned(restoring.plan(there, manifest, target, wish, machine, cancel), target)

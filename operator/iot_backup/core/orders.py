@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iot_backup.core import naming, spec
+from iot_backup.units import parse_rate
 
 if TYPE_CHECKING:
     from iot_backup.api.backupjob import BackupJob
     from iot_backup.api.backupstorage import S3, BackupStorage, Capabilities, Volume
     from iot_backup.api.restorejob import Resolved, RestoreJob
+    from iot_backup.api.workload import Worker
 
 
 def repository(storage: BackupStorage, *, opens_identity: bool) -> spec.Repository:
@@ -97,6 +99,7 @@ def backup(
         level=job.spec.compression.level,
         allow_empty=job.spec.allow_empty,
         timeout_seconds=int(job.spec.timeout.total_seconds()),
+        bandwidth_limit=_bandwidth_limit(job.spec.worker),
     )
 
 
@@ -119,4 +122,9 @@ def restore(restore_job: RestoreJob, storage: BackupStorage, resolved: Resolved,
         mode=wanted.mode,
         devices=wanted.worker.identity == "Root",
         floor=floor,
+        bandwidth_limit=_bandwidth_limit(wanted.worker),
     )
+
+
+def _bandwidth_limit(worker: Worker) -> int | None:
+    return parse_rate(worker.bandwidth_limit) if worker.bandwidth_limit else None

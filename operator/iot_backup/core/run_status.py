@@ -190,14 +190,14 @@ def _warnings(warnings: Sequence[Warn]) -> Json:
 
 
 def _failure(verdict: Verdict) -> Json | None:
-    """The last attempt's failure, also while another attempt may follow."""
-    if verdict.exit_code == 0 or verdict.reason in {"Running", "Starting", "Cancelling", "Cancelled"}:
+    """The last attempt's failure, also while another attempt may follow. A pod that is not ours may have ended with 0."""
+    if verdict.reason in {"Running", "Starting", "Cancelling", "Cancelled"}:
         return None
     code = verdict.exit_code
     return {
         "class": verdict.reason,
         "message": verdict.message,
-        **({"exitCode": code} if code is not None and 0 <= code <= 255 else {}),
+        **({"exitCode": code} if code is not None and 0 < code <= 255 else {}),
     }
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
 from iot_backup.errors import InvalidSpec
+from iot_backup.units import SLOWEST
 
 NAME = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
 Name = Annotated[str, Field(pattern=NAME, max_length=63)]
@@ -143,6 +144,8 @@ class BackupOrder(Wire):
     allow_empty: bool = False
     timeout_seconds: int = Field(default=86400, ge=1)
     """A run refuses to commit after this many seconds."""
+    bandwidth_limit: int | None = Field(default=None, ge=SLOWEST)
+    """Bytes per second that go to the store and come from it, all streams together; None = as fast as they can."""
 
 
 OnConflict = Literal["Overwrite", "KeepNewer", "SkipExisting", "Mirror"]
@@ -176,6 +179,8 @@ class RestoreOrder(Wire):
     devices: bool = False
     """Make device nodes, too; only root may."""
     floor: Floor | None = None
+    bandwidth_limit: int | None = Field(default=None, ge=SLOWEST)
+    """Bytes per second that go to the store and come from it, all streams together; None = as fast as they can."""
 
 
 class ProbeOrder(Wire):

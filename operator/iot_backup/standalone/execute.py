@@ -32,6 +32,18 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Wish:
+    """What a command asks for besides the job."""
+
+    type: str | None = None
+    """Another one than the config's."""
+    accept_newest: bool = False
+    """Although this machine remembers a newer backup than the store shows."""
+    bandwidth_limit: int | None = None
+    """Bytes per second."""
+
+
+@dataclass(frozen=True)
 class Before:
     """What is known before a run begins."""
 
@@ -59,27 +71,23 @@ def expected(config: Backup, job: Job, machine: Machine) -> Head | None:
     return memory.heads.get(sites.chain(config, job, machine.environ)) if memory else None
 
 
-def attempted(
-    config: Backup, job: Job, asked: str | None, machine: Machine, cancel: Cancel, progress: Progress, *, accept_newest: bool
-) -> tuple[Record, int]:
+def attempted(config: Backup, job: Job, wish: Wish, machine: Machine, cancel: Cancel, progress: Progress) -> tuple[Record, int]:
     """The record of one try, whatever came of it, and the exit code."""
     start = datetime.now(UTC)
     try:
-        record = execute(config, job, asked, machine, cancel, progress, accept_newest=accept_newest)
+        record = execute(config, job, wish, machine, cancel, progress)
     except IotBackupError as error:
-        return records.of_failure(job.id, asked or job.type, error, start, datetime.now(UTC)), error.exit_code
+        return records.of_failure(job.id, wish.type or job.type, error, start, datetime.now(UTC)), error.exit_code
     except Exception as error:  # noqa: BLE001 - a defect of ours must reach the record, too
         _log.debug("defect", exc_info=True)
         defect = Internal(f"{type(error).__name__}: {error}. This is a defect: please report it, with what --verbose prints.")
-        return records.of_failure(job.id, asked or job.type, defect, start, datetime.now(UTC)), defect.exit_code
+        return records.of_failure(job.id, wish.type or job.type, defect, start, datetime.now(UTC)), defect.exit_code
     return record, record.exit_code
 
 
-def execute(
-    config: Backup, job: Job, asked: str | None, machine: Machine, cancel: Cancel, progress: Progress, *, accept_newest: bool = False
-) -> Record:
-    """Back the job's source up now. `accept_newest`: although this machine remembers a newer backup than the store shows. Everything that `errors` knows; after an error the store is as it was, plus announced garbage."""
-    type_ = type_of(job, asked)
+def execute(config: Backup, job: Job, wish: Wish, machine: Machine, cancel: Cancel, progress: Progress) -> Record:
+    """Back the job's source up now. Everything that `errors` knows; after an error the store is as it was, plus announced garbage."""
+    type_ = type_of(job, wish.type)
     if job.encryption:
         environment.check_passphrase(machine.environ, job.id)
     site, chain = sites.of_job(config, job, machine.environ), sites.chain(config, job, machine.environ)
@@ -90,9 +98,9 @@ def execute(
         newcomer = not state.has_writer_key
         secrets = environment.secrets(machine.environ, writer=state.writer_key())
         before = _before(site, state, secrets, machine.fingerprint, newcomer=newcomer)
-        if accept_newest:
+        if wish.accept_newest:
             state.remember(lambda memory: (memory or before.memory).without_head(chain))
-        head = None if accept_newest else before.memory.heads.get(chain)
+        head = None if wish.accept_newest else before.memory.heads.get(chain)
         order = spec.BackupOrder(
             repository=site.repository(conditional_writes=before.memory.conditional_writes),
             trust=before.memory.trust,
@@ -107,6 +115,7 @@ def execute(
             max_chain_length=job.max_chain_length,
             allow_empty=job.allow_empty,
             compression="Zstd" if job.compression else "None",
+            bandwidth_limit=wish.bandwidth_limit,
         )
         result, warnings = run_backup(order, secrets, source, cancel, progress)
         state.remember(lambda memory: (memory or before.memory).with_head(chain, _head(result)))

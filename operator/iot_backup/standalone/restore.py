@@ -41,6 +41,8 @@ class Wish:
     on_conflict: str = "overwrite"
     """One of CONFLICTS."""
     devices: bool = False
+    bandwidth_limit: int | None = None
+    """Bytes per second."""
 
     @property
     def selective(self) -> bool:
@@ -165,4 +167,5 @@ def _order(there: Opened, manifest: Manifest, target: Path, wish: Wish) -> spec.
         exclude=wish.exclude,
         on_conflict=CONFLICTS[wish.on_conflict],
         devices=wish.devices,
+        bandwidth_limit=wish.bandwidth_limit,
     )

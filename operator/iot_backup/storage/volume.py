@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from iot_backup.core.wording import is_path, place
 from iot_backup.errors import AlreadyExists, CorruptData, StorageUnavailable
 from iot_backup.storage import folders, keys
+from iot_backup.storage.page_cache import WriteBehind
 from iot_backup.storage.store import READ_LIMIT, Chunk, ObjectInfo
 from iot_backup.storage.volume_errors import DENIED, NO_LINKS, Place, explain, no_links
 
@@ -49,12 +50,15 @@ class VolumeStore:
             with self._explained(key, writing=True):
                 folder = held.enter_context(folders.opened(self._base, above, create_for=self.group))
                 unfinished, descriptor = held.enter_context(folders.partial(folder, self.group))
+            behind, written = WriteBehind(descriptor), 0
             for chunk in chunks:
                 # The source's own errors, also its OSErrors, pass by untouched.
                 with self._explained(key, writing=True):
-                    _write(descriptor, chunk)
+                    written += _write(descriptor, chunk)
+                    behind.wrote(written)
             with self._explained(key, writing=True):
                 os.fsync(descriptor)
+                behind.end(written)
                 self._publish(folder, unfinished, name, key)
 
     def read(self, key: str, *, limit: int = READ_LIMIT) -> bytes:
@@ -151,10 +155,13 @@ class VolumeStore:
         return Place(self.claim, "/".join((*self._root, key)), self.group, writing)
 
 
-def _write(descriptor: int, chunk: Chunk) -> None:
+def _write(descriptor: int, chunk: Chunk) -> int:
+    """How many bytes it was."""
     view = memoryview(chunk).cast("B")
+    size = len(view)
     while view:
         view = view[os.write(descriptor, view) :]
+    return size
 
 
 def _read(descriptor: int, start: int, length: int) -> bytes:

@@ -22,6 +22,7 @@ from iot_backup.repository.commit import Committed, Deadline, Outcome, Run
 from iot_backup.repository.opening import Repository, open_for_backup
 from iot_backup.storage.opening import open_store
 from iot_backup.storage.secret_values import Secrets
+from iot_backup.storage.throttled import throttled
 from iot_backup.worker import basis, configuration, folders, keys
 from iot_backup.worker.basis import Basis
 from iot_backup.worker.notes import CHANGED, DAMAGED, INCOMPLETE, SKIPPED, UNREADABLE, VANISHED, Noted
@@ -56,7 +57,7 @@ def backup(
     with folders.opened(source, order.path, order.claim) as root:
         order, incomplete = configuration.completed(order, root)
         selection = Selection(order.include, order.exclude)
-        store = open_store(order.repository, secrets)
+        store = throttled(open_store(order.repository, secrets), order.bandwidth_limit, time.monotonic, cancel.pause)
         writer = keys.writer(order.repository, secrets)
         repository = open_for_backup(store, order.repository.namespace, order.trust, writer)
         trust.check_algorithm(repository.record, order.repository.encryption.algorithm)

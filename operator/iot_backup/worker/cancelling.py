@@ -44,6 +44,11 @@ class Cancel:
         if self.requested.is_set():
             raise Cancelled("the run was stopped before it was complete; nothing was published. Start it again when you want it.")
 
+    def pause(self, seconds: float) -> None:
+        """Wait so long; Cancelled as soon as the run is asked to stop."""
+        self.requested.wait(seconds)
+        self.check()
+
     def commit_begins(self) -> None:
         """The point of no return. Raises Cancelled if a request came first."""
         with self._lock:

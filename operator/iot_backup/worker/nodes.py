@@ -9,6 +9,7 @@ import stat
 from collections.abc import Callable, Iterator
 
 from iot_backup.errors import CorruptData
+from iot_backup.storage.page_cache import LARGE, WriteBehind
 from iot_backup.worker.attributes import Attributes
 from iot_backup.worker.index import CHARACTER_DEVICE, Row
 from iot_backup.worker.target import Target
@@ -107,8 +108,10 @@ def _write(row: Row, content: Content, descriptor: int) -> None:
     """Write the member's content, but for its holes, and hold it to its SHA-256."""
     digest = hashlib.sha256()
     sparse = False
+    behind, written = WriteBehind(descriptor) if row.size > LARGE else None, 0
     for piece, stored in content(row):
         digest.update(piece)
+        written += len(piece)
         if not stored:
             os.lseek(descriptor, len(piece), os.SEEK_CUR)
             sparse = True
@@ -116,9 +119,13 @@ def _write(row: Row, content: Content, descriptor: int) -> None:
         rest = piece
         while rest:
             rest = rest[os.write(descriptor, rest) :]
+        if behind is not None:
+            behind.wrote(written)
     if digest.hexdigest() != row.sha256:
         raise CorruptData(
             f"the content of {row.path!r} is not what the index says: the archive was damaged or replaced. It was not put in place."
         )
     if sparse:
         os.ftruncate(descriptor, row.size)
+    if behind is not None:
+        behind.end(written)

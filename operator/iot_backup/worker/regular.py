@@ -24,6 +24,7 @@ from iot_backup.worker.earlier import Old
 from iot_backup.worker.frames import Frames
 from iot_backup.worker.index import DEVICES, FILE, SUPERSEDED, WHOLE, Part, Row, blocks_line, member_line
 from iot_backup.worker.notes import CHANGED, INCOMPLETE, VANISHED, Notes
+from iot_backup.worker.passing import passed, passing
 from iot_backup.worker.rows import Rows
 from iot_backup.worker.walk import Found
 from iot_backup.worker.xattrs import XattrReader, Xattrs
@@ -46,6 +47,22 @@ class Kept(NamedTuple):
     """Why extended attributes are missing, if so."""
     blocks: bytes = b""
     """Line of the block tags."""
+
+
+class _Source(NamedTuple):
+    """A file that is read."""
+
+    files: Files
+    """The calls it is read by."""
+    descriptor: int
+    stat: os.stat_result
+    """As promised."""
+
+    def is_as_promised(self) -> bool:
+        return _signature(os.fstat(self.descriptor)) == _signature(self.stat)
+
+    def rewind(self) -> None:
+        self.files.seek(self.descriptor, 0, os.SEEK_SET)
 
 
 @dataclass
@@ -77,7 +94,11 @@ class RegularFiles:
                     return self._gone(found.path, None, first)
                 if first is not None:
                     self.rows.add_to_index(member_line(first.row._replace(state=SUPERSEDED)))
-                reading = self._read(found.path, descriptor, promised, old, last=last)
+                source = _Source(passing(self.files, descriptor, promised.st_size), descriptor, promised)
+                try:
+                    reading = self._read(found.path, source, old, last=last)
+                finally:
+                    passed(source.files)
             finally:
                 os.close(descriptor)
             if reading is not None and (last or not reading.row.state or promised.st_size > _TWICE_LIMIT):
@@ -85,25 +106,23 @@ class RegularFiles:
             first = reading
         return None
 
-    def _read(self, path: bytes, descriptor: int, promised: os.stat_result, old: Old | None, *, last: bool) -> Kept | None:
+    def _read(self, path: bytes, source: _Source, old: Old | None, *, last: bool) -> Kept | None:
         """The file in the archive, or found there, without its row; None if it changed, lay in one buffer and was taken back to be read again."""
-        row = row_of(path, FILE, promised, (self.number, self.archive.written))
-        xattrs, incomplete = self.xattrs.read(descriptor, promised.st_dev)
+        row = row_of(path, FILE, source.stat, (self.number, self.archive.written))
+        xattrs, incomplete = self.xattrs.read(source.descriptor, source.stat.st_dev)
         if xattrs:
             row = row._replace(xattrs=xattrs)
-        data = sparse.extents(self.files, descriptor, promised)
+        data = sparse.extents(*source)
         found = None
         if old is not None and old.row is not None and old.row.kind == FILE:
-            found = self._compared(row, descriptor, promised, data, old, old.row)
+            found = self._compared(row, source, data, old, old.row)
         if found is None:
-            found = self._stored(row, descriptor, promised, data, old, last=last)
+            found = self._stored(row, source, data, old, last=last)
         return found._replace(incomplete=incomplete) if found and incomplete else found
 
-    def _stored(
-        self, row: Row, descriptor: int, promised: os.stat_result, data: tuple[sparse.Extent, ...] | None, old: Old | None, *, last: bool
-    ) -> Kept | None:
+    def _stored(self, row: Row, source: _Source, data: tuple[sparse.Extent, ...] | None, old: Old | None, *, last: bool) -> Kept | None:
         """Write the member as promised; taken out again if the hash is the known one and it lies in one buffer."""
-        archive, size = self.archive, promised.st_size
+        archive, size = self.archive, source.stat.st_size
         if row.offset != archive.written:  # a delta was begun, and given up
             row = row._replace(offset=archive.written)
         if data is not None:
@@ -120,8 +139,8 @@ class RegularFiles:
         archive.write(head)
         block = deltas.block_size(row.path, size)
         hashes = BlockHashes(block, self.tag) if block and self.tag else None
-        copied = copy(archive, self.files, descriptor, size, data, hashes)
-        if not copied.trouble and _signature(os.fstat(descriptor)) != _signature(promised):
+        copied = copy(archive, source.files, source.descriptor, size, data, hashes)
+        if not copied.trouble and not source.is_as_promised():
             copied = Copied(copied.sha256, CHANGED, "changed while it was read")
         if copied.trouble and in_place and not last:
             archive.pos = before
@@ -129,34 +148,32 @@ class RegularFiles:
         known = old.row if old else None
         if in_place and not copied.trouble and known is not None and _is_content_of(known, size, copied.sha256):
             archive.pos = before
-            return self._same_content(row._replace(parts=()), promised, known, old.blocks_line if old else b"")
+            return self._same_content(row._replace(parts=()), source.stat, known, old.blocks_line if old else b"")
         line = blocks_line(*hashes.blocks()) if hashes else b""
-        return Kept(row._replace(sha256=copied.sha256, state=copied.trouble), promised, True, copied.reason, blocks=line)
+        return Kept(row._replace(sha256=copied.sha256, state=copied.trouble), source.stat, True, copied.reason, blocks=line)
 
-    def _compared(
-        self, row: Row, descriptor: int, promised: os.stat_result, data: tuple[sparse.Extent, ...] | None, old: Old, known: Row
-    ) -> Kept | None:
+    def _compared(self, row: Row, source: _Source, data: tuple[sparse.Extent, ...] | None, old: Old, known: Row) -> Kept | None:
         """The file by what is stored of it already; None if it is to be stored whole, or tried to be.
 
         Small files are not looked at here: storing them tells.
         """
-        size = promised.st_size
+        size = source.stat.st_size
         hashes = self._hashes(size, old.blocks)
         if hashes is None and (size != known.size or size <= self.archive.size // 2):
             return None
         if self._nowhere is None:
             self._nowhere = Nowhere(self.archive.size, self.archive.check)
-        copied = copy(self._nowhere, self.files, descriptor, size, data, hashes)
-        if copied.trouble or _signature(os.fstat(descriptor)) != _signature(promised):
-            self.files.seek(descriptor, 0, os.SEEK_SET)
+        copied = copy(self._nowhere, source.files, source.descriptor, size, data, hashes)
+        if copied.trouble or not source.is_as_promised():
+            source.rewind()
             return None
         if _is_content_of(known, size, copied.sha256):
-            return self._same_content(row, promised, known, old.blocks_line)
+            return self._same_content(row, source.stat, known, old.blocks_line)
         if hashes is not None and old.blocks is not None:
-            changed = self._delta(row._replace(sha256=copied.sha256), descriptor, promised, known, old.blocks, hashes)
+            changed = self._delta(row._replace(sha256=copied.sha256), source, known, old.blocks, hashes)
             if changed is not None:
                 return changed
-        self.files.seek(descriptor, 0, os.SEEK_SET)
+        source.rewind()
         return None
 
     def _hashes(self, size: int, old: Blocks | None) -> BlockHashes | None:
@@ -174,7 +191,7 @@ class RegularFiles:
         row = row._replace(archive=known.archive, offset=known.offset, head=head, sha256=known.sha256, parts=known.parts)
         return Kept(row, promised, False, blocks=blocks)
 
-    def _delta(self, row: Row, descriptor: int, promised: os.stat_result, known: Row, old: Blocks, hashes: BlockHashes) -> Kept | None:
+    def _delta(self, row: Row, source: _Source, known: Row, old: Blocks, hashes: BlockHashes) -> Kept | None:
         """Store the changed blocks alone; None if the whole file is better, or if it changes while it is read. Then what was written of
         it stays, and no row refers to it."""
         new = hashes.blocks()
@@ -189,11 +206,11 @@ class RegularFiles:
             return None
         archive.write(head + delta.head)
         again = hashes.fresh()
-        trouble = copy_runs(archive, self.files, descriptor, row.size, delta.runs, again)
+        trouble = copy_runs(archive, source.files, source.descriptor, row.size, delta.runs, again)
         archive.write(bytes(tar.padding(delta.stored)))
-        if trouble or again.blocks().digests != delta.digests or _signature(os.fstat(descriptor)) != _signature(promised):
+        if trouble or again.blocks().digests != delta.digests or not source.is_as_promised():
             return None
-        return Kept(row._replace(parts=content), promised, True, blocks=blocks_line(*new))
+        return Kept(row._replace(parts=content), source.stat, True, blocks=blocks_line(*new))
 
     def _gone(self, path: bytes, error: OSError | None, first: Kept | None) -> Kept | None:
         """The file is no longer there, or no file (`error` None). What a first reading left in the archive is then all there is of it."""

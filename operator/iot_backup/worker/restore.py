@@ -19,6 +19,7 @@ from iot_backup.repository.lineage import lineage
 from iot_backup.repository.opening import Repository, open_for_restore, open_to_look
 from iot_backup.storage.opening import open_store
 from iot_backup.storage.secret_values import Secrets
+from iot_backup.storage.throttled import throttled
 from iot_backup.worker import folders, keys
 from iot_backup.worker.beside import Beside
 from iot_backup.worker.chosen import chosen
@@ -50,7 +51,8 @@ def restore(
     whole. A selective restore does not read archives whole: what it reads of them is authenticated as it is read.
     """
     with folders.opened(target, "", order.claim) as root:
-        return _Restore(order, open_store(order.repository, secrets), secrets, root, cancel, progress).run()
+        store = throttled(open_store(order.repository, secrets), order.bandwidth_limit, time.monotonic, cancel.pause)
+        return _Restore(order, store, secrets, root, cancel, progress).run()
 
 
 class _Index:

@@ -333,6 +333,17 @@ def test_a_run_takes_the_type_it_was_asked_for_else_its_jobs(asked: spec.BackupT
     assert (order.include, order.exclude, order.one_file_system) == (("/a/",), ("*.tmp", "!b"), True)
 
 
+def test_orders_say_what_bandwidth_their_run_may_take() -> None:
+    store = storage()
+    trusted = orders.trust(store)
+    assert trusted is not None
+    assert orders.backup(backup_job(), store, trusted).bandwidth_limit is None
+    assert orders.backup(backup_job(worker={"bandwidthLimit": "20M"}), store, trusted).bandwidth_limit == 20_000_000
+    restore = restore_job({"resolved": {"archive": "0" * 16, "chain": "c"}}, worker={"bandwidthLimit": "10Mi"})
+    assert restore.status.resolved is not None
+    assert orders.restore(restore, store, restore.status.resolved).bandwidth_limit == 10 << 20
+
+
 def test_a_restore_order_says_what_the_restore_job_says() -> None:
     wanted = {"type": "Selective", "include": ["/a/"], "exclude": ["b"], "onConflict": "KeepNewer", "mode": "Plan", "verify": False}
     restore = restore_job({"resolved": {"archive": "0" * 16, "chain": "c"}}, worker={"identity": "Root"}, **wanted)
