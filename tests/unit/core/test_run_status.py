@@ -84,6 +84,12 @@ def test_failed_and_cancelled() -> None:
     assert (cancelled["phase"], cancelled["failure"]) == ("Cancelled", None)
 
 
+def test_a_run_that_fails_without_an_error_of_a_pod_says_why_all_the_same() -> None:
+    """A stranger's pod in our Job may end with 0."""
+    status = run_status.failed({}, 3, _verdict("Failed", "ForeignJob", exit_code=0), "run", "now")
+    assert status["failure"] == {"class": "ForeignJob", "message": "told"}
+
+
 def test_an_exit_code_no_process_has_is_left_out() -> None:
     assert "exitCode" not in run_status.failed({}, 1, _verdict("Failed", "X", exit_code=-1), "j", "now")["failure"]
 
