@@ -50,8 +50,8 @@ def test_without_a_passphrase_nothing_is_encrypted_to_nobody(given: dict[str, st
         ("/a", {"STATE_DIR": "/b"}, 0, "/a"),
         (None, {"STATE_DIR": "/b"}, 0, "/b"),
         (None, {}, 0, "/var/lib/iot-backup"),
-        (None, {"HOME": "/home/x"}, 1000, "/home/x/.local/state/iot-backup"),
-        (None, {"HOME": "/home/x", "XDG_STATE_HOME": "/s"}, 1000, "/s/iot-backup"),
+        (None, {"HOME": "/srv/x"}, 1000, "/srv/x/.local/state/iot-backup"),
+        (None, {"HOME": "/srv/x", "XDG_STATE_HOME": "/s"}, 1000, "/s/iot-backup"),
     ],
 )
 def test_the_state_folder_is_where_it_was_asked_for_or_where_such_things_belong(
