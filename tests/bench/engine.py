@@ -20,14 +20,14 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench import corpora, peers
 from tests.bench.comparing import differences
 from tests.bench.measuring import Cost, run, stored
 from tests.bench.peers import Tool
-from tests.bench.table import Line, Table
+from tests.bench.table import Line, Table, better
 
 NAMES = "ABCD"
 _SETTLED = 4.0
@@ -136,7 +136,7 @@ class Bench:
                 with self.place(source) as place:
                     before = self._prepared(place, tool)
                     cost = place.run(tool.first)
-                    _better(best, Line(f"{name}: first backup", tool.name, cost, place.stored() - before))
+                    better(best, Line(f"{name}: first backup", tool.name, cost, place.stored() - before))
         self._done(best)
 
     def nothing(self, others: Sequence[Tool]) -> None:
@@ -147,7 +147,7 @@ class Bench:
                 with self.place(self.work / "bin") as place:
                     before = self._prepared(place, tool)
                     cost = place.run(tool.first)
-                    _better(best, Line("one small file", tool.name, cost, place.stored() - before))
+                    better(best, Line("one small file", tool.name, cost, place.stored() - before))
         self._done(best)
 
     def again(self, name: str, tools: Sequence[Tool], *, change: bool = False) -> None:
@@ -164,7 +164,7 @@ class Bench:
                         corpora.change(name, source, self.scale)
                     costs = [place.run(tool.again) for _ in range(1 if change else 2)]
                     cost = min(costs, key=lambda each: each.wall)
-                    _better(best, Line(what, tool.name, cost, (place.stored() - before) / len(costs)))
+                    better(best, Line(what, tool.name, cost, (place.stored() - before) / len(costs)))
         self._done(best)
         if change:
             self._whole_file_increment(name)
@@ -208,7 +208,7 @@ class Bench:
                         cost = place.run(tool.restore, DEST=target)
                         if number == 0 and (found := differences(source, Path(target))):
                             raise SystemExit(f"{tool.name} restored another tree: {found[:5]}")
-                    _better(best, Line(f"{name}: restore into memory", tool.name, cost, 0))
+                    better(best, Line(f"{name}: restore into memory", tool.name, cost, 0))
         self._done(best)
 
     def one_file(self, name: str) -> None:
@@ -243,16 +243,6 @@ class Bench:
 def _warm(folder: Path) -> None:
     """Into the page cache: the first tool is not to pay for the others."""
     subprocess.run(["find", str(folder), "-type", "f", "-exec", "cat", "{}", "+"], check=True, stdout=subprocess.DEVNULL)
-
-
-def _better(best: dict[str, Line], line: Line) -> None:
-    """Of a tool's runs the fastest counts; memory is that of the largest."""
-    known = best.get(line.tool)
-    if known is None:
-        best[line.tool] = line
-        return
-    fastest = min(known, line, key=lambda each: each.cost.wall)
-    best[line.tool] = replace(fastest, cost=replace(fastest.cost, peak=max(known.cost.peak, line.cost.peak)))
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.bench.measuring import Cost
 
@@ -16,6 +16,16 @@ class Line:
     cost: Cost
     stored: float
     """MB."""
+
+
+def better(best: dict[str, Line], line: Line) -> None:
+    """Of a tool's runs the fastest counts; memory is that of the largest."""
+    known = best.get(line.tool)
+    if known is None:
+        best[line.tool] = line
+        return
+    fastest = min(known, line, key=lambda each: each.cost.wall)
+    best[line.tool] = replace(fastest, cost=replace(fastest.cost, peak=max(known.cost.peak, line.cost.peak)))
 
 
 @dataclass
