@@ -32,7 +32,7 @@ def test_a_backup_beyond_its_timeout_is_not_committed_and_removes_what_it_upload
     before = site.place.keys()
 
     clock = itertools.count(0.0, 10.0)
-    slow = SimpleNamespace(CLOCK_BOOTTIME=time.CLOCK_BOOTTIME, clock_gettime=lambda _clock: next(clock))
+    slow = SimpleNamespace(CLOCK_BOOTTIME=time.CLOCK_BOOTTIME, clock_gettime=lambda _clock: next(clock), monotonic=time.monotonic)
     with monkeypatch.context() as patched:
         patched.setattr(backup, "time", slow)
         with pytest.raises(Busy, match="longer than its timeout"):

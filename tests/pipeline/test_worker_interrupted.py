@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,7 +94,13 @@ def started(site: Site, source: Path) -> Worker:
 
 
 def announced(site: Site) -> list[dict[str, object]]:
-    return [json.loads(site.place.read(key)) for key in site.place.keys() if key.startswith("announce/")]
+    """Those that are whole at this moment: one that is being written, or that has gone since it was listed, is none."""
+    found = []
+    for key in site.place.keys():
+        if key.startswith("announce/") and not key.startswith("announce/."):
+            with suppress(FileNotFoundError):
+                found.append(json.loads(site.place.read(key)))
+    return found
 
 
 def covered(site: Site, before: set[str]) -> bool:
