@@ -27,7 +27,7 @@ from tests.pipeline.roundtrip import facts
 from tests.pipeline.sites import Folder, Site
 
 NAMES = ("a", "b", "c.d", "é", "-n", ".kbackup", "deleted")
-EXAMPLES = int(os.environ.get("IOT_BACKUP_HISTORIES", "60"))
+EXAMPLES = int(os.environ.get("IOT_BACKUP_HISTORIES", "150"))
 SMALLEST_DELTA = 40_000
 """Instead of 8 MiB: histories with large files would take too long."""
 TYPES = ("Full", "Incremental", "Incremental", "Incremental", "Differential")
