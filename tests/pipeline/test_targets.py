@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from iot_backup.errors import Cancelled, CorruptData, TargetFull
+from iot_backup.errors import Cancelled, CorruptData, SourceUnavailable, TargetFull
 from iot_backup.worker import target as targets
 from iot_backup.worker.room import check_room
 from tests.pipeline.roundtrip import Backup, back_up, bring_back, facts
@@ -73,6 +73,20 @@ def test_a_path_of_another_kind_is_replaced_and_no_link_is_followed(source: Path
     assert {path: fact for path, fact in facts(target).items() if path not in kept} == facts(source)
     assert [p.name for p in (target.parent / "outside").iterdir()] == ["file"]
     assert (target.parent / "outside" / "file").read_bytes() == b"untouched"
+
+
+def test_what_is_mounted_in_a_folder_that_must_make_way_stays(source: Path, target: Path) -> None:
+    mount = target / "top" / "inner" / "mounted"
+    mount.mkdir(parents=True)
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "other", mount], check=False).returncode:
+        pytest.skip("mounts a file system")
+    try:
+        (mount / "file").write_bytes(b"of another volume")
+        with pytest.raises(SourceUnavailable, match="another file system is mounted"):
+            bring_back(back_up(source), target)
+        assert (mount / "file").read_bytes() == b"of another volume"
+    finally:
+        subprocess.run(["umount", mount], check=True)
 
 
 def test_an_open_file_keeps_its_old_content_and_the_name_gets_the_new_one(source: Path, target: Path) -> None:
