@@ -107,6 +107,14 @@ def test_left_overs_of_an_interrupted_restore_go(source: Path, target: Path) -> 
     assert sorted(os.listdir(target / "folder")) == [LEFT_OVER + "x", "file"]
 
 
+def test_a_folder_with_the_name_of_a_left_over_is_none_of_ours(source: Path, target: Path) -> None:
+    (source / LEFT_OVER).mkdir()
+    backup = back_up(source)
+    bring_back(backup, target)
+    bring_back(backup, target)
+    assert facts(target) == facts(source)
+
+
 def test_a_restore_that_was_stopped_can_be_run_again(source: Path, target: Path) -> None:
     for number in range(50):
         (source / f"n{number:02}").write_bytes(os.urandom(100_000))

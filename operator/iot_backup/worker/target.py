@@ -59,7 +59,7 @@ class Target:
         if found.st_mode & 0o700 != 0o700 and found.st_uid == os.geteuid():
             os.fchmod(folder, stat.S_IMODE(found.st_mode) | 0o700)
         with os.scandir(folder) as entries:
-            left_over = [entry.name for entry in entries if _LEFT_OVER.fullmatch(entry.name)]
+            left_over = [e.name for e in entries if _LEFT_OVER.fullmatch(e.name) and not e.is_dir(follow_symlinks=False)]
         for name in left_over:
             os.unlink(name, dir_fd=folder)
 
