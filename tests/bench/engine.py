@@ -30,8 +30,8 @@ from tests.bench.peers import Tool
 from tests.bench.table import Line, Table, better
 
 NAMES = "ABCD"
-_SETTLED = 4.0
-"""Seconds after which a change is told by its time alone: what is younger than the backup by 3 s is read again (worker/changes.py)."""
+_SETTLED = 61.0
+"""Seconds after which a change is told by its time alone: what is younger than the backup by 60 s is read again (worker/changes.py)."""
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ class Chain:
 
     source: Path
     patch: pytest.MonkeyPatch
-    apart: float = 10.0
+    apart: float = 100.0
     links: dict[str, Link] = field(default_factory=dict)
     ahead: float = 0.0
 

@@ -92,6 +92,23 @@ def test_a_file_system_without_attributes_is_asked_once(tmp_path: Path) -> None:
     assert asked == [3, 5]
 
 
+def test_a_link_that_can_have_none_says_nothing_of_files(trees: tuple[Path, Path]) -> None:
+    """On SMB a link is a reparse point, which cannot have them."""
+
+    class Smb(Files):
+        def list_xattrs(self, place: int | bytes) -> list[str]:
+            if not isinstance(place, int):
+                raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+            return super().list_xattrs(place)
+
+    source, target = trees
+    (source / "before").symlink_to("file")
+    (source / "file").write_bytes(b"content")
+    os.setxattr(source / "file", "user.a", b"kept")
+    bring_back(back_up(source, files=Smb()), target)
+    assert xattrs(target / "file") == {"user.a": b"kept"}
+
+
 def test_attributes_of_more_than_a_row_can_hold_are_left_out_and_noted(trees: tuple[Path, Path]) -> None:
     class Rich(Files):
         def list_xattrs(self, place: int | bytes) -> list[str]:

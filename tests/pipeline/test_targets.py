@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from iot_backup.errors import Cancelled, CorruptData, TargetFull
+from iot_backup.errors import Cancelled, CorruptData, SourceUnavailable, TargetFull
 from iot_backup.worker import target as targets
 from iot_backup.worker.room import check_room
 from tests.pipeline.roundtrip import Backup, back_up, bring_back, facts
@@ -75,6 +75,20 @@ def test_a_path_of_another_kind_is_replaced_and_no_link_is_followed(source: Path
     assert (target.parent / "outside" / "file").read_bytes() == b"untouched"
 
 
+def test_what_is_mounted_in_a_folder_that_must_make_way_stays(source: Path, target: Path) -> None:
+    mount = target / "top" / "inner" / "mounted"
+    mount.mkdir(parents=True)
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "other", mount], check=False).returncode:
+        pytest.skip("mounts a file system")
+    try:
+        (mount / "file").write_bytes(b"of another volume")
+        with pytest.raises(SourceUnavailable, match="another file system is mounted"):
+            bring_back(back_up(source), target)
+        assert (mount / "file").read_bytes() == b"of another volume"
+    finally:
+        subprocess.run(["umount", mount], check=True)
+
+
 def test_an_open_file_keeps_its_old_content_and_the_name_gets_the_new_one(source: Path, target: Path) -> None:
     (target / "top").write_bytes(b"old")
     with open(target / "top", "rb") as before:
@@ -91,6 +105,14 @@ def test_left_overs_of_an_interrupted_restore_go(source: Path, target: Path) -> 
     bring_back(back_up(source), target)
     assert sorted(os.listdir(target)) == ["folder", "link", "pipe", "top", "x", "y"]
     assert sorted(os.listdir(target / "folder")) == [LEFT_OVER + "x", "file"]
+
+
+def test_a_folder_with_the_name_of_a_left_over_is_none_of_ours(source: Path, target: Path) -> None:
+    (source / LEFT_OVER).mkdir()
+    backup = back_up(source)
+    bring_back(backup, target)
+    bring_back(backup, target)
+    assert facts(target) == facts(source)
 
 
 def test_a_restore_that_was_stopped_can_be_run_again(source: Path, target: Path) -> None:

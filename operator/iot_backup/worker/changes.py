@@ -4,8 +4,9 @@ Both come in the same order, so that neither has to be in memory. A path is as i
 begins with these numbers, and the lines are compared, not read. Device numbers are not among them: they change with every mount.
 
 A ctime that is not older than the base by _RACY cannot be believed: the file may have been written to again within the same tick, after it was
-read. So it is with one in the future, and with all of them where the clock stands before the base. What cannot be believed is read,
-and its content decides; so does it for whatever else stat() gives another answer.
+read. A program that writes to a file by mapping it moves the times only when a page of it becomes dirty, which it stays until the kernel
+writes it back: until then, 35 s later, more writes to it move nothing. So it is with a ctime in the future, and with all of them where the
+clock stands before the base. What cannot be believed is read, and its content decides; so does it for whatever else stat() gives another answer.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from iot_backup.worker.index import FILE, FOLDER, HARD_LINK, Row, stat_text
 from iot_backup.worker.members import Members, kind_of
 from iot_backup.worker.walk import Found
 
-_RACY = 3_000_000_000
-"""Nanoseconds: file systems stamp by the tick or by the second, some by two."""
+_RACY = 60_000_000_000
+"""Nanoseconds: file systems stamp by the tick or by the second, some by two; Linux writes a mapped page back after 35 s
+(vm.dirty_expire_centisecs, vm.dirty_writeback_centisecs), later where disks are busy."""
 _LIST_SIZE = 1 << 20
 """Bytes of one list of deletions at most."""
 

@@ -7,7 +7,6 @@ import errno
 import os
 import re
 import secrets
-import shutil
 import stat
 from contextlib import suppress
 
@@ -60,16 +59,16 @@ class Target:
         if found.st_mode & 0o700 != 0o700 and found.st_uid == os.geteuid():
             os.fchmod(folder, stat.S_IMODE(found.st_mode) | 0o700)
         with os.scandir(folder) as entries:
-            left_over = [entry.name for entry in entries if _LEFT_OVER.fullmatch(entry.name)]
+            left_over = [e.name for e in entries if _LEFT_OVER.fullmatch(e.name) and not e.is_dir(follow_symlinks=False)]
         for name in left_over:
             os.unlink(name, dir_fd=folder)
 
     def place(self, folder: int, name: bytes) -> None:
-        """Move the temporary path to its name; a folder of that name goes, with all that is in it."""
+        """Move the temporary path to its name; a folder of that name goes, with all that is in it, but for what is mounted there: EBUSY."""
         try:
             os.rename(self.temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
         except IsADirectoryError:
-            shutil.rmtree(name, dir_fd=folder)
+            _remove_folder(folder, name, os.fstat(folder).st_dev)
             os.rename(self.temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
 
     def discard(self, folder: int) -> None:
@@ -138,6 +137,24 @@ def entered(folder: int, name: bytes) -> int:
         return os.open(name, LISTED, dir_fd=folder)
     finally:
         os.close(path)
+
+
+def _remove_folder(folder: int, name: bytes, device: int) -> None:
+    """Remove a folder with all that is in it. OSError, EBUSY for one of another file system than `device`, in which nothing goes."""
+    inner = entered(folder, name)
+    try:
+        if os.fstat(inner).st_dev != device:
+            raise OSError(errno.EBUSY, "another file system is mounted in the place of what is to be written")
+        with os.scandir(inner) as entries:
+            found = [(os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)) for entry in entries]
+        for below, is_folder in found:
+            if is_folder:
+                _remove_folder(inner, below, device)
+            else:
+                os.unlink(below, dir_fd=inner)
+    finally:
+        os.close(inner)
+    os.rmdir(name, dir_fd=folder)
 
 
 def target_error(error: OSError, path: bytes) -> IotBackupError:

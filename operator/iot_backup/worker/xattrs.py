@@ -49,7 +49,8 @@ class XattrReader:
             listed = self._calls.list_xattrs(place)
         except OSError as error:
             if error.errno in _UNSUPPORTED:
-                self._without.add(device)
+                if isinstance(place, int):  # of links and devices alone some file systems say so (SMB)
+                    self._without.add(device)
                 return (), ""
             if error.errno == errno.ENOENT:  # a link that has gone since: its target was read before
                 return (), ""

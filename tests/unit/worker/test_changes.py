@@ -19,7 +19,7 @@ from iot_backup.worker.members import Members
 from iot_backup.worker.walk import Found
 
 BASE_TIME = 100_000_000_000
-OLD, NEW, RACY, FUTURE = BASE_TIME - 50_000_000_000, BASE_TIME + 5_000_000_000, BASE_TIME - 1, 1 << 62
+OLD, NEW, RACY, FUTURE = BASE_TIME - 90_000_000_000, BASE_TIME + 5_000_000_000, BASE_TIME - 1, 1 << 62
 """Ctimes."""
 
 Tree = dict[bytes, tuple[str, int]]
