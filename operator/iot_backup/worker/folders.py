@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from iot_backup.core import layout, spec
 from iot_backup.core.wording import is_path, place
 from iot_backup.errors import AccessDenied, SourceUnavailable
 from iot_backup.worker.walk import LISTED
@@ -27,6 +28,19 @@ def opened(mount: Path, path: str, claim: str) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def of_store(repository: spec.Repository) -> frozenset[tuple[int, int]]:
+    """Device and inode of the folders that hold a volume store, this repository and others beside it; none for a bucket."""
+    if not isinstance(repository.store, spec.VolumeTarget):
+        return frozenset()
+    base = Path(repository.store.mount, repository.store.path.strip("/"))
+    found = set()
+    for folder in (base, *(base / layout.root("any", scope).partition("/")[0] for scope in ("ns", "site"))):
+        with suppress(FileNotFoundError):
+            stat_of = folder.stat()
+            found.add((stat_of.st_dev, stat_of.st_ino))
+    return frozenset(found)
 
 
 def _entered(above: int | None, name: str, claim: str, shown: str) -> int:
