@@ -47,12 +47,14 @@ def _entered(above: int | None, name: str, claim: str, shown: str) -> int:
     try:
         return os.open(name, LISTED, dir_fd=above)
     except FileNotFoundError as error:
-        raise SourceUnavailable(f"{place(claim)} has no folder {shown!r}: correct the path, or create it") from error
+        missing = f"{place(claim)} is not there" if shown == "." else f"{place(claim)} has no folder {shown!r}"
+        raise SourceUnavailable(f"{missing}: correct the path, or create it") from error
     except PermissionError as error:
         found = os.stat(name, dir_fd=above, follow_symlinks=False)
         raise refused(claim, shown, found) from error
     except OSError as error:
-        raise SourceUnavailable(f"{shown!r} of {place(claim)} is no folder, or a link, which is not followed: {error.strerror}") from error
+        what = place(claim) if shown == "." else f"{shown!r} of {place(claim)}"
+        raise SourceUnavailable(f"{what} is no folder, or a link, which is not followed: {error.strerror}") from error
 
 
 def refused(claim: str, shown: str, found: os.stat_result) -> AccessDenied:
