@@ -486,3 +486,10 @@ def test_what_is_no_fingerprint_is_no_trust(tmp_path: Path, fingerprint: str) ->
     manager = Manager(tmp_path, json.dumps({"local": {"path": str(tmp_path / "store")}}), [{"id": "plain", "source": str(tmp_path)}])
     answer = manager.run("list", "--trust", fingerprint)
     assert (answer.code, "64 hex digits" in answer.err) == (2, True), answer
+
+
+def test_where_no_backup_is_nothing_is_verified(tmp_path: Path) -> None:
+    """A storage that is not mounted must not look like a sound one."""
+    manager = Manager(tmp_path, json.dumps({"local": {"path": str(tmp_path / "store")}}), [{"id": "plain", "source": str(tmp_path)}])
+    answer = manager.run("verify", "--output", "json")
+    assert (answer.code, answer.json["error"].partition(":")[0]) == (66, "SourceUnavailable"), answer

@@ -96,7 +96,7 @@ _PATTERN = "gitignore's syntax, relative to the backed-up folder; can be repeate
 @identity
 @common
 def restore(setting: Setting, what: str, target: Path, at: str | None, **asked: Any) -> int:
-    """Bring a backup back: the newest of a job, or a certain one. Everything is verified before the first byte is written."""
+    """Bring a backup back: the newest of a job, or a certain one. A whole one is verified before the first byte is written."""
     from iot_backup.errors import Cancelled
     from iot_backup.standalone import catalogue, output, progress, times
     from iot_backup.standalone import restore as restoring
