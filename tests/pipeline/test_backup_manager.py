@@ -223,8 +223,7 @@ def test_a_source_that_cannot_be_meant_is_refused(manager: Manager, tmp_path: Pa
     (tmp_path / "empty").mkdir()
     assert "contains the storage" in manager.record("around", code=64)["error"]
     assert (
-        manager.record("nowhere", code=66)["error"]
-        == f"SourceUnavailable: {tmp_path}/nowhere has no folder '.': correct the path, or create it"
+        manager.record("nowhere", code=66)["error"] == f"SourceUnavailable: {tmp_path}/nowhere is not there: correct the path, or create it"
     )
     assert manager.record("empty", code=66)["error"].startswith(f"EmptySource: {tmp_path}/empty, folder '/', holds no file")
 
@@ -480,3 +479,17 @@ def test_help_needs_no_more_than_click_and_no_command_loads_kubernetes(manager: 
             check=True,
         )
         assert done.stderr == "\n"
+
+
+@pytest.mark.parametrize("fingerprint", ["", "00", "g" * 64])
+def test_what_is_no_fingerprint_is_no_trust(tmp_path: Path, fingerprint: str) -> None:
+    manager = Manager(tmp_path, json.dumps({"local": {"path": str(tmp_path / "store")}}), [{"id": "plain", "source": str(tmp_path)}])
+    answer = manager.run("list", "--trust", fingerprint)
+    assert (answer.code, "64 hex digits" in answer.err) == (2, True), answer
+
+
+def test_where_no_backup_is_nothing_is_verified(tmp_path: Path) -> None:
+    """A storage that is not mounted must not look like a sound one."""
+    manager = Manager(tmp_path, json.dumps({"local": {"path": str(tmp_path / "store")}}), [{"id": "plain", "source": str(tmp_path)}])
+    answer = manager.run("verify", "--output", "json")
+    assert (answer.code, answer.json["error"].partition(":")[0]) == (66, "SourceUnavailable"), answer

@@ -116,3 +116,20 @@ def test_a_restore_stops_within_two_seconds(tmp_path: Path) -> None:
     restored = [path for path in (tmp_path / "back").iterdir() if not path.name.startswith(".")]
     assert all(path.read_bytes() == (source / path.name).read_bytes() for path in restored)
     assert not [path for path in (tmp_path / "back").iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("below", ["", "site/default", "new"])
+def test_the_storage_is_no_target(made: Manager, below: str) -> None:
+    store = made.base / "store"
+    before = facts(store)
+    for options in (("--yes", "--on-conflict", "mirror"), ("--plan",)):
+        answer = made.run("restore", JOB, "--target", str(store / below), "--output", "json", *options)
+        assert (answer.code, answer.json["error"].partition(":")[0]) == (64, "InvalidSpec"), answer
+    assert facts(store) == before
+
+
+@pytest.mark.parametrize("options", [("--yes",), ("--plan",)])
+def test_a_file_in_the_targets_way_is_told(made: Manager, tmp_path: Path, options: tuple[str, ...]) -> None:
+    (tmp_path / "file").write_text("mine")
+    answer = made.run("restore", JOB, "--target", str(tmp_path / "file" / "back"), "--output", "json", *options)
+    assert (answer.code, answer.json["error"].partition(":")[0]) == (66, "SourceUnavailable"), answer

@@ -250,3 +250,22 @@ def test_a_plan_looks_through_no_link(plain: Site, chain: list[Backup], target: 
     assert (found.change, found.same) == (3, 0), "the root, the link that shall be a folder, the file that shall be a fifo"
     kept = plan(plain, 2, target, on_conflict="SkipExisting")
     assert (kept.keep, kept.change) == (6, 0), "those, and three files that would be behind the link"
+
+
+def test_mirror_spares_the_store_that_lies_in_its_target(plain: Site, tmp_path: Path, source: Path) -> None:
+    """Else a restore would delete the backup that it brings back, and all others."""
+    place = tmp_path / "nas"
+    stored_before = facts(place)
+    (tmp_path / "gone").mkdir()
+    count = plan_of_mirror(plain, tmp_path)
+    done = restored(plain, 2, tmp_path, on_conflict="Mirror")
+    assert facts(place) == stored_before
+    assert done.deleted == count
+    assert not (tmp_path / "gone").exists()
+    assert (tmp_path / "data" / "c").read_bytes() == (source / "data" / "c").read_bytes()
+
+
+def plan_of_mirror(site: Site, target: Path) -> int:
+    found = run(site, 2, target, mode="Plan", on_conflict="Mirror")
+    assert isinstance(found, PlanResult)
+    return found.delete

@@ -298,7 +298,7 @@ def test_an_announcement_that_cannot_be_removed_is_told_and_does_no_harm(site: S
     proxy.faults = [Fault(Harm.REFUSE, "DELETE", "/announce/", 999)]
     done = site.backup(plant, impatient=True)
     assert done.code == 0
-    assert "maintenance will" in done.warnings["AnnouncementLeft"].message
+    assert "does no harm" in done.warnings["AnnouncementLeft"].message
     site.restores(done.archive, plant)
 
 

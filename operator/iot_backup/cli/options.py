@@ -73,6 +73,12 @@ def _rate(_context: click.Context, _option: click.Parameter, text: str | None) -
         raise click.BadParameter(str(error)) from error
 
 
+def _fingerprint(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
+    if text is not None and (len(text) != 64 or set(text.lower()) - set("0123456789abcdef")):
+        raise click.BadParameter("a fingerprint has 64 hex digits: `backup-manager key list` shows it where the repository is known")
+    return text and text.lower()
+
+
 def _lowered(_context: click.Context, _option: click.Parameter, wanted: bool) -> None:
     """Before the command begins: only threads that are started afterwards are meant."""
     if wanted:
@@ -103,7 +109,12 @@ def common(command: Callable[..., int]) -> Callable[..., NoReturn]:
         type=_PATH,
         help="Where this machine remembers; else $STATE_DIR, else /var/lib/iot-backup or ~/.local/state/iot-backup.",
     )
-    @click.option("--trust", metavar="FINGERPRINT", help="Trust the repository of this fingerprint, if this machine does not know it yet.")
+    @click.option(
+        "--trust",
+        metavar="FINGERPRINT",
+        callback=_fingerprint,
+        help="Trust the repository of this fingerprint, if this machine does not know it yet.",
+    )
     @click.option("--verbose", is_flag=True, help="Tell on standard error what is done.")
     @functools.wraps(command)
     def wrapped(

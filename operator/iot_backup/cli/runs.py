@@ -96,7 +96,7 @@ _PATTERN = "gitignore's syntax, relative to the backed-up folder; can be repeate
 @identity
 @common
 def restore(setting: Setting, what: str, target: Path, at: str | None, **asked: Any) -> int:
-    """Bring a backup back: the newest of a job, or a certain one. Everything is verified before the first byte is written."""
+    """Bring a backup back: the newest of a job, or a certain one. A whole one is verified before the first byte is written."""
     from iot_backup.errors import Cancelled
     from iot_backup.standalone import catalogue, output, progress, times
     from iot_backup.standalone import restore as restoring
@@ -112,10 +112,11 @@ def restore(setting: Setting, what: str, target: Path, at: str | None, **asked: 
     wish = restoring.Wish(key, asked["include"], asked["exclude"], asked["on_conflict"], asked["devices"], asked["bandwidth_limit"])
     click.echo(restoring.announced(there, manifest, target), err=True)
     if asked["plan"] or asks:
-        plan = restoring.planned(restoring.plan(there, manifest, target, wish, machine, cancel), target)
+        result = restoring.plan(there, manifest, target, wish, machine, cancel)
+        plan = restoring.planned(result, target)
         if asked["plan"]:
             click.echo(output.as_json(plan) if setting.json else output.fields(plan))
-            return 65 if plan["missing"] else 0
+            return restoring.exit_code(result)
         click.echo(output.fields(plan), err=True)
         _confirm(f"{target} is not empty. Write into it?", "--yes")
         on_signals(cancel, lambda: None)

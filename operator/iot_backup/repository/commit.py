@@ -226,7 +226,7 @@ class Run:
         try:
             withdrawn(self.store, self.member)
         except IotBackupError as error:
-            message = f"the announcement of the finished run could not be removed; maintenance will: {error}"
+            message = f"the announcement of the finished run could not be removed, which does no harm: {error}"
             return (Warn(reason="AnnouncementLeft", message=message),)
         return ()
 

@@ -13,7 +13,7 @@ from typing import Any
 from iot_backup.core import spec
 from iot_backup.core.manifest import Manifest
 from iot_backup.core.report import PlanResult, RestoreResult, Warn
-from iot_backup.errors import AccessDenied, SourceUnavailable
+from iot_backup.errors import AccessDenied, ChainBroken, InvalidSpec, IotBackupError, SourceUnavailable, TargetFull
 from iot_backup.standalone import records
 from iot_backup.standalone.catalogue import Key, Opened
 from iot_backup.standalone.machine import Machine
@@ -99,10 +99,11 @@ def is_empty(target: Path) -> bool:
 
 def restore(there: Opened, manifest: Manifest, target: Path, wish: Wish, machine: Machine, cancel: Cancel, progress: Progress) -> Restored:
     """Bring the backup back into the folder, which is made if it is not there."""
+    check_apart(there, target)
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise AccessDenied(f"the target {target} cannot be made: {error.strerror}") from error
+        raise _unusable(target, target.parent, error) from error
     order = _order(there, manifest, target, wish)
     result, warnings = run_restore(order, wish.key.secrets(machine), target.resolve(), cancel, progress)
     assert isinstance(result, RestoreResult), "the order's mode says which it is"
@@ -111,11 +112,26 @@ def restore(there: Opened, manifest: Manifest, target: Path, wish: Wish, machine
 
 def plan(there: Opened, manifest: Manifest, target: Path, wish: Wish, machine: Machine, cancel: Cancel) -> PlanResult:
     """What that would do. Nothing is written; a target that is not there is an empty one."""
+    check_apart(there, target)
     with _folder(target) as folder:
         order = _order(there, manifest, folder, wish).model_copy(update={"mode": "Plan"})
         result, _ = run_restore(order, wish.key.secrets(machine), folder.resolve(), cancel)
     assert isinstance(result, PlanResult), "the order's mode says which it is"
     return result
+
+
+def check_apart(there: Opened, target: Path) -> None:
+    """InvalidSpec for a target inside the storage that it comes from."""
+    store = there.site.target
+    if isinstance(store, spec.VolumeTarget) and target.resolve().is_relative_to(Path(store.mount).resolve()):
+        raise InvalidSpec(f"the target {target} lies in the storage {store.mount}, among the backups. Restore into another folder.")
+
+
+def exit_code(result: PlanResult) -> int:
+    """Of a plan: 0, or what the restore would end with."""
+    if result.missing:
+        return ChainBroken.exit_code
+    return TargetFull.exit_code if result.space_needed > result.space_free else 0
 
 
 def planned(result: PlanResult, target: Path) -> dict[str, Any]:
@@ -150,8 +166,16 @@ def _folder(target: Path) -> Iterator[Path]:
     try:
         with tempfile.TemporaryDirectory(prefix=".iot-backup-plan-", dir=above) as empty:
             yield Path(empty)
-    except PermissionError as error:
-        raise AccessDenied(f"the target {target} could not be made: user {os.geteuid()} may not write to {above}") from error
+    except OSError as error:
+        raise _unusable(target, above, error) from error
+
+
+def _unusable(target: Path, above: Path, error: OSError) -> IotBackupError:
+    if isinstance(error, PermissionError):
+        return AccessDenied(
+            f"the target {target} cannot be made: user {os.geteuid()} may not write to {above}. Run as its owner, or as root."
+        )
+    return SourceUnavailable(f"the target {target} cannot be made: {error.strerror}. Name a folder, or where one can be made.")
 
 
 def _order(there: Opened, manifest: Manifest, target: Path, wish: Wish) -> spec.RestoreOrder:

@@ -74,7 +74,10 @@ class Answer:
 
 
 def verified(config: Backup, wanted: str | None, asked: Asked, machine: Machine, stop: Stop) -> Answer:
-    """Look at one backup, a job's backups or all. Nothing in a storage is changed. What `worker.verify.verify` raises."""
+    """Look at one backup, a job's backups or all. Nothing in a storage is changed. What `worker.verify.verify` raises.
+
+    SourceUnavailable where there is no backup at all: nothing proves that it can be restored.
+    """
     found = []
     for there, ids in _wanted(config, wanted, asked, machine):
         with tempfile.TemporaryDirectory(prefix="iot-backup-verify-", dir=asked.scratch) as scratch:
@@ -87,7 +90,12 @@ def verified(config: Backup, wanted: str | None, asked: Asked, machine: Machine,
                 stop=stop,
             )
             found.append(verify(there.repository, wish))
-    return Answer(tuple(found))
+    answer = Answer(tuple(found))
+    if not answer.backups and not answer.exit_code:
+        raise SourceUnavailable(
+            "no storage of the config holds a backup: there is nothing to verify. Is the storage mounted, and backup.site right?"
+        )
+    return answer
 
 
 def _wanted(config: Backup, wanted: str | None, asked: Asked, machine: Machine) -> Iterator[tuple[Opened, list[str]]]:

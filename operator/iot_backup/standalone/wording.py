@@ -14,7 +14,12 @@ TERMS: Final = (
     ("set the passphrase's Secret, or bring identitySecretRef", "set BACKUP_ENCRYPTION_KEY, or bring an age identity with --identity"),
     ("put one into its Secret", "put one into BACKUP_ENCRYPTION_KEY"),
     ("raise worker.resources.limits.memory by 300Mi", "give this machine or container 300 MB more"),
-    ("set acceptNewest: true", "say --accept-newest"),
+    ("set acceptNewest: true", "say --accept-newest to `execute` or `restore`"),
+    ("set allowEmpty: true", "set allow_empty: true"),
+    (
+        "A leading / means the folder that was backed up.",
+        "`backup-manager show` lists its paths; a leading / means the folder that was backed up.",
+    ),
     ("Raise spec.timeout, or find", "Find"),
     (
         "certificate (PEM) into a Secret, and name it in spec.s3.caBundleSecretRef of the BackupStorage",

@@ -182,7 +182,11 @@ def _another_user(claim: str) -> str:
 
 
 def _if_empty(claim: str) -> str:
-    return "Is something not mounted there?" if is_path(claim) else "Check the claim; if it may be empty, set allowEmpty: true."
+    return (
+        "Is something not mounted there? If it may be empty, set allow_empty: true."
+        if is_path(claim)
+        else "Check the claim; if it may be empty, set allowEmpty: true."
+    )
 
 
 def _sink(store: Store, key: str, size_hint: int) -> Sink:

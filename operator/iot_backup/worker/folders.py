@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from iot_backup.core import layout, spec
 from iot_backup.core.wording import is_path, place
 from iot_backup.errors import AccessDenied, SourceUnavailable
 from iot_backup.worker.walk import LISTED
@@ -29,16 +30,31 @@ def opened(mount: Path, path: str, claim: str) -> Iterator[int]:
         os.close(descriptor)
 
 
+def of_store(repository: spec.Repository) -> frozenset[tuple[int, int]]:
+    """Device and inode of the folders that hold a volume store, this repository and others beside it; none for a bucket."""
+    if not isinstance(repository.store, spec.VolumeTarget):
+        return frozenset()
+    base = Path(repository.store.mount, repository.store.path.strip("/"))
+    found = set()
+    for folder in (base, *(base / layout.root("any", scope).partition("/")[0] for scope in ("ns", "site"))):
+        with suppress(FileNotFoundError):
+            stat_of = folder.stat()
+            found.add((stat_of.st_dev, stat_of.st_ino))
+    return frozenset(found)
+
+
 def _entered(above: int | None, name: str, claim: str, shown: str) -> int:
     try:
         return os.open(name, LISTED, dir_fd=above)
     except FileNotFoundError as error:
-        raise SourceUnavailable(f"{place(claim)} has no folder {shown!r}: correct the path, or create it") from error
+        missing = f"{place(claim)} is not there" if shown == "." else f"{place(claim)} has no folder {shown!r}"
+        raise SourceUnavailable(f"{missing}: correct the path, or create it") from error
     except PermissionError as error:
         found = os.stat(name, dir_fd=above, follow_symlinks=False)
         raise refused(claim, shown, found) from error
     except OSError as error:
-        raise SourceUnavailable(f"{shown!r} of {place(claim)} is no folder, or a link, which is not followed: {error.strerror}") from error
+        what = place(claim) if shown == "." else f"{shown!r} of {place(claim)}"
+        raise SourceUnavailable(f"{what} is no folder, or a link, which is not followed: {error.strerror}") from error
 
 
 def refused(claim: str, shown: str, found: os.stat_result) -> AccessDenied:

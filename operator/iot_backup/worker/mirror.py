@@ -1,7 +1,8 @@
 """Takes away what is in a target and not in the backup: by descriptors, through no link, into no other file system.
 
 What the backup itself could not hold is no sign that it shall go. So these stay: what the backup's own include and exclude left
-out, paths that it notes as skipped or unreadable, mount points and all below them, and the file system's own lost+found.
+out, paths that it notes as skipped or unreadable, mount points and all below them, and the file system's own lost+found. So does a
+store that lies in the target.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class Mirror:
     """Paths that the backup met and could not hold, by its notes; grows while the index is read."""
     acts: bool = True
     """False: only count."""
+    stores: frozenset[tuple[int, int]] = frozenset()
+    """Device and inode of folders that hold backups."""
     removed: int = 0
     """Paths."""
 
@@ -56,6 +59,8 @@ class Mirror:
             return True
         is_folder = stat.S_ISDIR(found.st_mode)
         if path in self.noted or found.st_dev != device or (path == _LOST_AND_FOUND and found.st_uid == 0):
+            return False
+        if (found.st_dev, found.st_ino) in self.stores:
             return False
         if (is_folder and not self._emptied(folder, name, path, device, depth)) or not self._goes(path, is_folder):
             return False

@@ -133,7 +133,7 @@ class _Restore:
         mirror = None
         if self._order.on_conflict == "Mirror":
             covered = Selection(manifest.source.include, manifest.source.exclude)
-            mirror = Mirror(self._selection, covered, acts=acts)
+            mirror = Mirror(self._selection, covered, acts=acts, stores=folders.of_store(self._order.repository))
         return Rules(self._order.on_conflict, self._selection, mirror, self._order.devices)
 
     def _survey(self, manifest: Manifest, index: _Index) -> Survey | None:

@@ -43,7 +43,9 @@ class Survey:
     def something(self, what: str) -> None:
         """NothingMatches if no path was chosen. `what` was asked for, for the message."""
         if not self.paths:
-            raise NothingMatches(f"no path of the backup matches {what}; nothing was written. `backup-manager list` shows what it holds.")
+            raise NothingMatches(
+                f"no path of the backup matches {what}; nothing was written. A leading / means the folder that was backed up."
+            )
 
 
 def surveyed(rows: Iterable[Row], selection: Selection) -> Survey:

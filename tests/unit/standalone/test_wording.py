@@ -31,3 +31,14 @@ def test_a_longer_term_comes_before_one_that_it_holds() -> None:
 def test_a_message_is_put_into_the_words_of_the_command_line() -> None:
     message = "If it is yours, set spec.encryption.fingerprint of the BackupStorage."
     assert spoken(message) == "If it is yours, say --trust with its fingerprint."
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("if there may be nothing, set allowEmpty: true.", "if there may be nothing, set allow_empty: true."),
+        ("accepted, set acceptNewest: true.", "accepted, say --accept-newest to `execute` or `restore`."),
+    ],
+)
+def test_a_field_of_a_resource_is_a_key_of_the_config_or_an_option(theirs: str, ours: str) -> None:
+    assert spoken(theirs) == ours
