@@ -269,3 +269,14 @@ def plan_of_mirror(site: Site, target: Path) -> int:
     found = run(site, 2, target, mode="Plan", on_conflict="Mirror")
     assert isinstance(found, PlanResult)
     return found.delete
+
+
+def test_a_plan_counts_the_room_of_what_is_replaced(plain: Site, target: Path) -> None:
+    """Files take the place of others one by one: what they need at most is far less than all of them."""
+    restored(plain, 2, target)
+    for name in ("a", "b"):
+        os.utime(target / "data" / name, (1, 1))
+    found = plan(plain, 2, target)
+    sizes = [(target / "data" / name).stat().st_size for name in ("a", "b")]
+    assert found.change == 2
+    assert max(sizes) <= found.space_needed < sum(sizes)

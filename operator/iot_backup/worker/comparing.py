@@ -36,7 +36,15 @@ class Compared:
     keep: int = 0
     """Differ, and stay as they are."""
     space: int = 0
-    """Bytes of what would be added or changed."""
+    """Bytes that would be taken at most at one time: a file goes only when the one in its place is whole."""
+    grown: int = 0
+    """Bytes that the target would have more, so far."""
+
+    def write(self, size: int, found: os.stat_result | None) -> None:
+        """A path of so many bytes of data takes the place of what was found there."""
+        self.space = max(self.space, self.grown + size)
+        goes = found is not None and stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+        self.grown += size - (found.st_blocks * 512 if found is not None and goes else 0)
 
 
 @dataclass(eq=False)
@@ -117,7 +125,7 @@ class Comparison:
         if found is None:
             self._count_holders()
             count.add += 1
-            count.space += row.data_size
+            count.write(row.data_size, None)
         elif _is_same(row, found, link):
             count.same += 1
         elif conflicts.is_folder_for_folder(row, found):
@@ -127,7 +135,7 @@ class Comparison:
             count.keep += 1
         else:
             count.change += 1
-            count.space += row.data_size
+            count.write(row.data_size, found)
 
     def _count_holders(self) -> None:
         """Folders above what is added, that the target does not have, and nobody asked for."""
