@@ -11,6 +11,8 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from iot_backup.errors import InvalidSpec
+from iot_backup.worker import compression
 from iot_backup.worker.compression import FOOTER_SIZE, frame_sizes, table_size
 from iot_backup.worker.index import FILE
 from tests.pipeline.roundtrip import IDENTITY, back_up, bring_back, facts, odd_tree, rows, stock_restore
@@ -150,3 +152,15 @@ def _grow(folder: bytes, tree: dict[bytes, object]) -> None:
             assert isinstance(what, dict)
             os.mkdir(path)
             _grow(path, what)
+
+
+def test_an_archive_that_no_restore_could_open_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader holds the whole table of frames, and bounds it: the writer must stop there, too, before it is committed."""
+    odd_tree(tmp_path / "source")
+    archive = back_up(tmp_path / "source", cipher="None").archive
+    enough = table_size(archive[-FOOTER_SIZE:])
+    monkeypatch.setattr(compression, "MAX_TABLE", enough)
+    assert back_up(tmp_path / "source", cipher="None").archive == archive
+    monkeypatch.setattr(compression, "MAX_TABLE", enough - 1)
+    with pytest.raises(InvalidSpec, match="Back it up in parts"):
+        back_up(tmp_path / "source", cipher="None")

@@ -12,10 +12,8 @@ from itertools import accumulate
 from typing import Protocol
 
 from iot_backup.errors import CorruptData
-from iot_backup.worker.compression import FOOTER_SIZE, FRAME_SIZE, frame_sizes, plain_frame, table_size
+from iot_backup.worker.compression import FOOTER_SIZE, FRAME_SIZE, MAX_TABLE, frame_sizes, plain_frame, table_size
 
-_MAX_TABLE = 64 << 20
-"""Bytes: 8 million frames, an archive of several TB."""
 _TAIL = 60 << 10
 """Bytes read at the end, where the table is: mostly all of it, and two chunks of an encrypted archive at most."""
 _MAX_STORED = FRAME_SIZE + (FRAME_SIZE >> 7)
@@ -92,7 +90,7 @@ def _table(stored: Ranged) -> tuple[array[int], array[int]]:
     if len(tail) < FOOTER_SIZE:
         raise CorruptData("the archive is too short for a table of its frames: it was cut off")
     length = table_size(tail[-FOOTER_SIZE:])
-    if length > min(stored.size, _MAX_TABLE):
+    if length > min(stored.size, MAX_TABLE):
         raise CorruptData(f"the table of the archive's frames claims {length} bytes: it was damaged or replaced")
     sizes = frame_sizes(tail[-length:] if length <= len(tail) else stored.read(stored.size - length, length))
     in_store, plain = sizes[::2], sizes[1::2]

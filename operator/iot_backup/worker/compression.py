@@ -35,6 +35,10 @@ _SKIPPABLE = struct.Struct("<II")
 _FOOTER = struct.Struct("<IBI")
 """Number of frames, descriptor (0: no checksums), magic number: the end of a seekable archive."""
 FOOTER_SIZE = _FOOTER.size
+FRAME_OF_TABLE = _SKIPPABLE.size + _FOOTER.size
+"""Bytes of a seek table besides its entries."""
+MAX_TABLE = 64 << 20
+"""Bytes of a seek table at most: 8 million frames, an archive of 8 to 16 TB. A reader holds all of it in memory."""
 _SKIPPABLE_MAGIC = 0x184D2A5E
 _SEEKABLE_MAGIC = 0x8F92EAB1
 

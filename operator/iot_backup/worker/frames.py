@@ -6,6 +6,8 @@ from array import array
 from collections.abc import Iterator
 from concurrent.futures import Future
 
+from iot_backup.errors import InvalidSpec
+from iot_backup.worker import compression
 from iot_backup.worker.compression import FRAME_SIZE, FramePool, seek_table
 from iot_backup.worker.flow import Channel, Flow
 
@@ -72,6 +74,14 @@ class Frames:
         self.flush()
         self._stored.put(None)
 
+    @staticmethod
+    def _check_table(sizes: array[int]) -> None:
+        if 4 * len(sizes) > compression.MAX_TABLE - compression.FRAME_OF_TABLE:
+            raise InvalidSpec(
+                f"the archive would have more than {len(sizes) // 2 - 1} frames, which no restore of ours reads back: the source is too large "
+                "for one archive. Back it up in parts, by path or include."
+            )
+
     def stored(self) -> Iterator[bytes]:
         """The frames' stored bytes, in order."""
         while (item := self._stored.get()) is not None:
@@ -80,6 +90,7 @@ class Frames:
             self._empty.put(buffer)
             if self._sizes is not None:
                 self._sizes.extend((len(frame), plain_size))
+                self._check_table(self._sizes)
             yield frame
         if self._sizes is not None:
             yield seek_table(self._sizes)
