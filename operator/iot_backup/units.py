@@ -56,15 +56,6 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(hours=hours, minutes=minutes, seconds=seconds)
 
 
-def format_duration(duration: timedelta) -> str:
-    """The shortest text that `parse_duration` reads back, whole seconds: "24h", "1h30m", "0s"."""
-    total = int(duration.total_seconds())
-    if total < 0:
-        raise ValueError(f"a duration cannot be negative: {duration}")
-    parts = ((total // 3600, "h"), (total // 60 % 60, "m"), (total % 60, "s"))
-    return "".join(f"{count}{unit}" for count, unit in parts if count) or "0s"
-
-
 def format_size(size: int) -> str:
     """Bytes for people, in binary units: "512 B", "1.0 GiB"."""
     if size < 0:

@@ -6,10 +6,8 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from iot_backup.units import format_duration, format_size, parse_duration, parse_quantity, parse_rate
+from iot_backup.units import format_size, parse_duration, parse_quantity, parse_rate
 
 KI, GI = 1024, 1024**3
 
@@ -67,21 +65,6 @@ def test_a_duration_is_read(text: str, seconds: int) -> None:
 def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="for example 1h30m"):
         parse_duration(text)
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0s"), (59, "59s"), (60, "1m"), (5400, "1h30m"), (86400, "24h"), (3601, "1h1s")])
-def test_a_duration_is_written_short(seconds: int, text: str) -> None:
-    assert format_duration(timedelta(seconds=seconds)) == text
-
-
-@given(st.integers(min_value=0, max_value=10**9))
-def test_a_written_duration_is_read_back(seconds: int) -> None:
-    assert parse_duration(format_duration(timedelta(seconds=seconds))) == timedelta(seconds=seconds)
-
-
-def test_a_negative_duration_is_refused() -> None:
-    with pytest.raises(ValueError, match="negative"):
-        format_duration(timedelta(seconds=-1))
 
 
 @pytest.mark.parametrize(

@@ -52,11 +52,6 @@ class Status(Part):
         """The condition of that type, None before anybody set it."""
         return next((condition for condition in self.conditions if condition.type == type_), None)
 
-    def is_true(self, type_: str) -> bool:
-        """Whether the condition is there and True."""
-        condition = self.condition(type_)
-        return condition is not None and condition.status == "True"
-
 
 class Resource(Part):
     """A custom resource as the API server gives it; subclasses declare `spec` and `status`."""

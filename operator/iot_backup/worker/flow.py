@@ -54,11 +54,6 @@ class Flow:
                 if future.done():
                     return future.result()
 
-    def wait_for(self, event: threading.Event) -> None:
-        """Return when the event is set. Raises what ended the pipeline before that."""
-        while not event.wait(_POLL):
-            self.check()
-
     def run(self, name: str, work: Callable[[], None]) -> threading.Thread:
         """Start a stage on a thread of its own; its error becomes the pipeline's."""
 

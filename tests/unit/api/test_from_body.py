@@ -83,9 +83,6 @@ def test_conditions_are_found_by_type() -> None:
     ready = status.condition("Ready")
     assert ready is not None
     assert (ready.reason, ready.observed_generation) == ("Accepted", 3)
-    assert status.is_true("Ready")
-    assert not status.is_true("Healthy")
-    assert not status.is_true("Stalled")
     assert status.condition("Stalled") is None
 
 

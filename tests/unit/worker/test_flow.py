@@ -19,11 +19,10 @@ def waiting(flow: Flow) -> dict[str, Callable[[], object]]:
         "full queue": lambda: full.put(2),
         "empty queue": Channel[int](flow).get,
         "future": lambda: flow.wait(Future[int]()),
-        "event": lambda: flow.wait_for(threading.Event()),
     }
 
 
-@pytest.mark.parametrize("where", ["full queue", "empty queue", "future", "event"])
+@pytest.mark.parametrize("where", ["full queue", "empty queue", "future"])
 def test_a_stop_wakes_up_who_waits(where: str) -> None:
     stop = threading.Event()
     wait = waiting(Flow(stop))[where]
@@ -34,7 +33,7 @@ def test_a_stop_wakes_up_who_waits(where: str) -> None:
     timer.join()
 
 
-@pytest.mark.parametrize("where", ["full queue", "empty queue", "future", "event"])
+@pytest.mark.parametrize("where", ["full queue", "empty queue", "future"])
 def test_a_failure_elsewhere_wakes_up_who_waits_with_that_very_error(where: str) -> None:
     flow, error = Flow(threading.Event()), ValueError("elsewhere")
     wait = waiting(flow)[where]
