@@ -52,10 +52,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("last") is not None)
 
 
-OUT_OF_STEP = frozenset({"JobMissing", "StorageMissing", "StorageNotReady"})
-"""Each kind has a watch of its own, and nothing holds them in step: a Backup may be seen before its BackupJob."""
-
-
 @dataclass
 class World:
     """A cluster with an operator that can be stopped and started again."""
@@ -136,9 +132,8 @@ class World:
         return self.until(met, f"{plural}/{name} {type_}={status} {reason}")
 
     def told(self, name: str) -> list[str]:
-        """Reasons of the Events on an object, in order; without those of an operator that has not seen yet what was made a moment ago."""
-        events = sorted(self.cluster.events(name), key=lambda e: int(e["metadata"]["resourceVersion"]))
-        return [e["reason"] for e in events if e["reason"] not in OUT_OF_STEP]
+        """Reasons of the Events on an object, in order."""
+        return [e["reason"] for e in sorted(self.cluster.events(name), key=lambda e: int(e["metadata"]["resourceVersion"]))]
 
     def job(self, name: str) -> Json:
         return self.until(lambda: self.cluster.get("jobs", name), f"Job {name}")

@@ -158,6 +158,8 @@ def test_a_run_that_does_not_start_in_time_fails_with_that_reason_and_its_job_is
 def test_a_missing_claim_keeps_the_backup_waiting_until_it_comes(world: World) -> None:
     world.ready_storage()
     world.backup_job()
+    # Each kind has a watch of its own, and nothing holds them in step: the operator must have seen the BackupJob first.
+    world.condition("backupjobs", "daily", "Ready", "False", "SourceMissing")
     world.backup("now")
     body = world.condition("backups", "now", "Succeeded", "Unknown", "SourceMissing")
     assert body["status"]["phase"] == "Pending"

@@ -9,19 +9,11 @@ from dataclasses import dataclass, field
 
 from iot_backup.worker import conflicts
 from iot_backup.worker.extract import Rules
-from iot_backup.worker.index import BLOCK_DEVICE, CHARACTER_DEVICE, FIFO, FILE, FOLDER, HARD_LINK, ROOT, SUPERSEDED, SYMLINK, Row
+from iot_backup.worker.index import BLOCK_DEVICE, CHARACTER_DEVICE, FILE, FOLDER, ROOT, SUPERSEDED, SYMLINK, Row
+from iot_backup.worker.members import is_of_kind
 from iot_backup.worker.target import target_error
 from iot_backup.worker.walk import LISTED
 
-_TYPES = {
-    FILE: stat.S_IFREG,
-    HARD_LINK: stat.S_IFREG,
-    FOLDER: stat.S_IFDIR,
-    SYMLINK: stat.S_IFLNK,
-    FIFO: stat.S_IFIFO,
-    CHARACTER_DEVICE: stat.S_IFCHR,
-    BLOCK_DEVICE: stat.S_IFBLK,
-}
 _CANNOT_BE_ENTERED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES)
 
 
@@ -181,7 +173,7 @@ def _link(folder: int, name: bytes, row: Row, found: os.stat_result | None) -> b
 
 def _is_same(row: Row, found: os.stat_result, link: bytes | None) -> bool:
     """By what stat() tells: content of the same size and time is not read."""
-    if stat.S_IFMT(found.st_mode) != _TYPES[row.kind] or (found.st_uid, found.st_gid) != (row.uid, row.gid):
+    if not is_of_kind(found, row) or (found.st_uid, found.st_gid) != (row.uid, row.gid):
         return False
     if row.kind == SYMLINK:
         return link == row.link and found.st_mtime_ns == row.mtime_ns

@@ -23,6 +23,7 @@ from iot_backup.worker.index import (
     FOLDER,
     HARD_LINK,
     SYMLINK,
+    Row,
 )
 from iot_backup.worker.index_reader import parts_of
 from iot_backup.worker.notes import CHANGED, INCOMPLETE, SKIPPED, Notes, printable
@@ -47,6 +48,11 @@ _TYPE = 0o170000
 def kind_of(st: os.stat_result) -> str:
     """The kind of its row, if it is no hard link; "" for what is not stored."""
     return _KINDS.get(st.st_mode & _TYPE, "")
+
+
+def is_of_kind(st: os.stat_result, row: Row) -> bool:
+    """Whether a path is what a restore of the row makes of it: another name of a file is a file."""
+    return kind_of(st) == (FILE if row.kind == HARD_LINK else row.kind)
 
 
 @dataclass

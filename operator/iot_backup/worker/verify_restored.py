@@ -16,7 +16,8 @@ from iot_backup.repository.catalogue import Entry
 from iot_backup.repository.opening import Repository
 from iot_backup.worker.extract import Rules
 from iot_backup.worker.flow import Flow, Stop
-from iot_backup.worker.index import BLOCK_DEVICE, CHARACTER_DEVICE, DEVICES, FIFO, FILE, FOLDER, HARD_LINK, ROOT, SUPERSEDED, SYMLINK, Row
+from iot_backup.worker.index import DEVICES, FILE, HARD_LINK, ROOT, SUPERSEDED, SYMLINK, Row
+from iot_backup.worker.members import is_of_kind
 from iot_backup.worker.room import check_room
 from iot_backup.worker.selection import EVERYTHING
 from iot_backup.worker.survey import surveyed
@@ -28,15 +29,6 @@ from iot_backup.worker.xattrs import is_kept
 _NAMED = 8
 """Differences that are told; of others only that there are more."""
 _BLOCK = 1 << 20
-_TYPES = {
-    FILE: stat.S_IFREG,
-    HARD_LINK: stat.S_IFREG,
-    FOLDER: stat.S_IFDIR,
-    SYMLINK: stat.S_IFLNK,
-    FIFO: stat.S_IFIFO,
-    CHARACTER_DEVICE: stat.S_IFCHR,
-    BLOCK_DEVICE: stat.S_IFBLK,
-}
 
 
 def check(repository: Repository, entries: Sequence[Entry], manifest: Manifest, scratch: Path, stop: Stop) -> Checked:
@@ -109,7 +101,7 @@ class _Comparison:
         except FileNotFoundError:
             yield "fate: it is not there"
             return
-        if stat.S_IFMT(found.st_mode) != _TYPES[row.kind]:
+        if not is_of_kind(found, row):
             yield "kind"
             return
         if row.kind == HARD_LINK:
