@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from tests.cluster import cache, credentials, minio, progress, s3
 from tests.cluster import cluster as clusters
 from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
+from tests.cluster.waiting import LOOK_EVERY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +26,7 @@ IMAGES = {
 
 ROLLOUT_TRIES = 12
 """Of 15 s each."""
+NODE_PORT_SECONDS = 30
 
 
 def image(variable: str) -> str:
@@ -100,6 +103,18 @@ def _rolled_out(cluster: Cluster, image: str) -> None:
 
 
 def _bucket(cluster: Cluster) -> None:
+    """Make the bucket, once the nodes' proxies have learned where MinIO is now."""
+    deadline = time.monotonic() + NODE_PORT_SECONDS
+    while (problem := _refused(cluster)) is not None:
+        if time.monotonic() > deadline:
+            raise ClusterError(
+                f"cannot reach the NodePort {cluster.minio_endpoint_host} from here ({problem}); "
+                "run the tests where the cluster's nodes can be reached"
+            ) from problem
+        time.sleep(LOOK_EVERY)
+
+
+def _refused(cluster: Cluster) -> OSError | None:
     try:
         s3.create_bucket(
             cluster.minio_endpoint_host,
@@ -109,7 +124,5 @@ def _bucket(cluster: Cluster) -> None:
             clusters.MINIO_BUCKET,
         )
     except OSError as error:
-        raise ClusterError(
-            f"cannot reach the NodePort {cluster.minio_endpoint_host} from here ({error}); "
-            "run the tests where the cluster's nodes can be reached"
-        ) from error
+        return error
+    return None
