@@ -132,7 +132,8 @@ def test_no_key_is_refused_before_anything_is_touched(manager: Manager, tmp_path
     record = manager.record(JOB, code=77, BACKUP_ENCRYPTION_KEY=None)
     assert record["error"].startswith(f"KeyMissing: job {JOB} encrypts, and BACKUP_ENCRYPTION_KEY is not set")
     assert record["status"] == "failed"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["backup.yml", "source"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["backup.yml", "source", "state"]
+    assert sorted(path.name for path in (tmp_path / "state").rglob("*")) == [f"{JOB}.jsonl", "lock", "records"]
 
 
 def test_another_key_writes_nothing_and_opens_nothing(manager: Manager, tmp_path: Path) -> None:

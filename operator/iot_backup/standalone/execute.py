@@ -11,11 +11,12 @@ from pathlib import Path
 from iot_backup.core import layout, spec
 from iot_backup.core.layout import Member
 from iot_backup.core.report import BackupResult, Warn
-from iot_backup.errors import Internal, InvalidSpec, IotBackupError, Untrusted
+from iot_backup.errors import AccessDenied, Internal, InvalidSpec, IotBackupError, Untrusted
 from iot_backup.repository import clocks, creation
 from iot_backup.repository.writers import Keys
 from iot_backup.standalone import environment, records, sites
 from iot_backup.standalone.config import Backup, Job
+from iot_backup.standalone.journal import Journal
 from iot_backup.standalone.machine import Machine
 from iot_backup.standalone.records import Record
 from iot_backup.standalone.sites import Site
@@ -72,7 +73,16 @@ def expected(config: Backup, job: Job, machine: Machine) -> Head | None:
 
 
 def attempted(config: Backup, job: Job, wish: Wish, machine: Machine, cancel: Cancel, progress: Progress) -> tuple[Record, int]:
-    """The record of one try, whatever came of it, and the exit code."""
+    """The record of one try, whatever came of it, and the exit code. The record is kept in the journal, too."""
+    record, code = _tried(config, job, wish, machine, cancel, progress)
+    try:
+        Journal(machine.state).add(record)
+    except AccessDenied as error:
+        _log.warning("%s", error)
+    return record, code
+
+
+def _tried(config: Backup, job: Job, wish: Wish, machine: Machine, cancel: Cancel, progress: Progress) -> tuple[Record, int]:
     start = datetime.now(UTC)
     try:
         record = execute(config, job, wish, machine, cancel, progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -55,6 +55,17 @@ class Record:
 def time(moment: datetime | None) -> str | None:
     """UTC, to the second."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
+
+
+def of_plain(fields: Mapping[str, Any]) -> Record:
+    """What `plain` made; fields of a newer version are left out. KeyError, TypeError, ValueError for anything else."""
+    known = {name: value for name, value in fields.items() if name in Record.__dataclass_fields__}
+    moments = {name: _moment(known.get(name)) for name in ("start_time", "end_time")}
+    return Record(**{**known, **moments, "warnings": tuple(known.get("warnings", ()))})
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def of_result(job: str, archive: str, result: BackupResult, warnings: Sequence[Warn]) -> Record:

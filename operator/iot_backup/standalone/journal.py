@@ -1,0 +1,105 @@
+"""What became of this machine's runs, for whoever asks later: the scheduler, metrics, notifications.
+
+    <state folder>/records/<job>.jsonl     one record a line, as `execute --output json` prints it; the newest last
+    <state folder>/records/lock            held while a line is added
+
+The store knows which backups there are; only this tells which tries failed, and when.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from iot_backup.errors import AccessDenied
+from iot_backup.standalone import records
+from iot_backup.standalone.records import Record
+
+KEPT = 1000
+"""Records of a job, at least; a year of a job that runs every eight hours."""
+
+
+class Journal:
+    """The records below one state folder. Nothing is made before something is to be kept."""
+
+    def __init__(self, state: Path) -> None:
+        self._folder = state / "records"
+
+    def add(self, record: Record) -> None:
+        """Durably, whatever other processes add. AccessDenied where the folder cannot be written."""
+        line = json.dumps(record.plain(), ensure_ascii=False).encode() + b"\n"
+        file = self._folder / f"{record.job}.jsonl"
+        try:
+            with self._alone():
+                lines = _lines(file)
+                if len(lines) >= 2 * KEPT:
+                    _write(file, b"".join(lines[-KEPT + 1 :]) + line)
+                else:
+                    _append(file, line)
+        except OSError as error:
+            raise AccessDenied(
+                f"the record of job {record.job} cannot be kept in {self._folder}: {error.strerror}. Give user {os.geteuid()} a state folder that "
+                "it can write, by --state-dir or STATE_DIR."
+            ) from error
+
+    def of(self, job: str) -> list[Record]:
+        """The job's records, oldest first; none of a job that never ran. A line that a crash cut is no record."""
+        return [record for line in _lines(self._folder / f"{job}.jsonl") if (record := _record(line))]
+
+    def jobs(self) -> list[str]:
+        """Ids of the jobs that ran here, also of those that the config does not have any more."""
+        return sorted(file.name.removesuffix(".jsonl") for file in self._folder.glob("*.jsonl"))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _record(line: bytes) -> Record | None:
+    try:
+        return records.of_plain(json.loads(line))
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _lines(file: Path) -> list[bytes]:
+    try:
+        return file.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+
+
+def _append(file: Path, line: bytes) -> None:
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        size = os.fstat(descriptor).st_size
+        cut = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        _write_all(descriptor, b"\n" + line if cut else line)
+    finally:
+        os.close(descriptor)
+
+
+def _write(file: Path, content: bytes) -> None:
+    new = file.with_suffix(".new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        _write_all(descriptor, content)
+    finally:
+        os.close(descriptor)
+    new.rename(file)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(descriptor, content) :]
+    os.fsync(descriptor)

@@ -1,0 +1,84 @@
+"""Records outlive the run, whatever cuts a line or writes beside it."""
+
+from __future__ import annotations
+
+import multiprocessing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from iot_backup.errors import AccessDenied
+from iot_backup.standalone import journal
+from iot_backup.standalone.journal import Journal
+from iot_backup.standalone.records import Record
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def record(number: int = 0, job: str = "db") -> Record:
+    start = NOON + timedelta(minutes=number)
+    return Record(job, "full", "completed", f"{number:016x}", start_time=start, end_time=start, files=number, warnings=("A: b",))
+
+
+def test_nothing_is_known_of_a_job_that_never_ran(tmp_path: Path) -> None:
+    kept = Journal(tmp_path / "state")
+    assert (kept.of("db"), kept.jobs()) == ([], [])
+    assert not (tmp_path / "state").exists()
+
+
+def test_what_was_added_comes_back_in_order(tmp_path: Path) -> None:
+    kept = Journal(tmp_path)
+    for number in range(3):
+        kept.add(record(number))
+    kept.add(record(job="config"))
+    assert Journal(tmp_path).of("db") == [record(0), record(1), record(2)]
+    assert kept.jobs() == ["config", "db"]
+
+
+def test_a_line_that_a_crash_cut_costs_no_other(tmp_path: Path) -> None:
+    kept = Journal(tmp_path)
+    kept.add(record(1))
+    file = tmp_path / "records/db.jsonl"
+    file.write_bytes(file.read_bytes() + file.read_bytes()[:40])
+    assert kept.of("db") == [record(1)]
+    kept.add(record(2))
+    assert kept.of("db") == [record(1), record(2)]
+
+
+def test_a_field_of_a_newer_version_is_left_out(tmp_path: Path) -> None:
+    kept = Journal(tmp_path)
+    kept.add(record(1))
+    file = tmp_path / "records/db.jsonl"
+    file.write_text(file.read_text().replace("{", '{"new": [1], ', 1))
+    assert kept.of("db") == [record(1)]
+
+
+def test_old_records_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "KEPT", 5)
+    kept = Journal(tmp_path)
+    for number in range(23):
+        kept.add(record(number))
+    found = kept.of("db")
+    assert 5 <= len(found) <= 10
+    assert found == [record(number) for number in range(23 - len(found), 23)]
+
+
+def _add(folder: Path, job: str, count: int) -> None:
+    for number in range(count):
+        Journal(folder).add(record(number, job))
+
+
+def test_processes_do_not_disturb_each_other(tmp_path: Path) -> None:
+    processes = [multiprocessing.get_context("fork").Process(target=_add, args=(tmp_path, "db", 20)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert len(Journal(tmp_path).of("db")) == 60
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    with pytest.raises(AccessDenied, match="--state-dir"):
+        Journal(tmp_path / "state").add(record())
