@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from iot_backup.core.due import Mark
 from iot_backup.errors import AccessDenied, Busy
 
 _VERSION = 1
+_log = logging.getLogger(__name__)
 
 
 class Memory:
@@ -53,6 +55,7 @@ class Memory:
         except OSError as error:
             raise self._refused(error) from error
         except (ValueError, TypeError, KeyError, AttributeError):
+            _log.warning("%s cannot be read and is begun anew: each job waits for its next slot", self._folder / f"{self._name}.json")
             return {}, {}
 
     def write(self, marks: Mapping[str, Mark], kept: Mapping[str, Any]) -> None:
