@@ -19,6 +19,7 @@ from iot_backup.standalone.scheduling.children import Ended
 from iot_backup.standalone.scheduling.loop import Loop
 from iot_backup.standalone.scheduling.remembering import Memory
 from iot_backup.standalone.scheduling.systemd import Notifier
+from tests.pipeline.manager import wait_until
 
 START = datetime(2026, 3, 28, 12, 0, tzinfo=UTC)
 PATIENCE = 60
@@ -138,18 +139,23 @@ def test_a_spoilt_config_on_disk_does_not_stop_the_next_run(tmp_path: Path) -> N
 
 def test_a_hook_that_hangs_delays_no_backup_and_not_the_end_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("iot_backup.standalone.scheduling.loop._PATIENCE", 0.1)
-    hangs, met = threading.Event(), threading.Event()
+    hangs, seen = threading.Event(), []
 
     def hook(record: Record) -> None:
-        met.set()
+        seen.append(record.job)
         hangs.wait(PATIENCE)
 
-    site = Site(tmp_path, {"a": "* * * * *", "b": "* * * * *"}, hook, parallel=1)
+    site = Site(tmp_path, {"a": "0 1 * * *", "b": "0 1 * * *"}, hook)
     site.loop.turn()
     site.clock.now += timedelta(days=1)
-    guard = threading.Thread(target=lambda: (met.wait(PATIENCE), site.loop.events.put(signal.SIGTERM)))
+
+    def stop_after_both() -> None:
+        wait_until("the second ran, too", (tmp_path / "state/records/b.jsonl").exists)
+        site.loop.events.put(signal.SIGTERM)
+
+    guard = threading.Thread(target=stop_after_both)
     guard.start()
     site.loop.run()
     guard.join()
+    assert seen == ["a"], "the hook is still at the first one"
     hangs.set()
-    assert len(list((tmp_path / "state/records").glob("a.jsonl"))) == 1
