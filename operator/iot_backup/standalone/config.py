@@ -49,6 +49,21 @@ def _cron(text: str) -> str:
     return text
 
 
+def _zone(name: str) -> str:
+    try:
+        schedule.zone(name)
+    except IotBackupError as error:
+        raise ValueError(f"{name!r} is no time zone: use an IANA name such as Europe/Berlin or Etc/UTC") from error
+    return name
+
+
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if text and not (host and port.isdecimal() and int(port) <= 65535):
+        raise ValueError(f"{text!r} is no address to listen at: write HOST:PORT, such as 127.0.0.1:9090")
+    return text
+
+
 def _list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
@@ -58,6 +73,8 @@ Folder = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
 Name = Annotated[str, AfterValidator(_key_part)]
 """Part of object keys."""
 Cron = Annotated[str, AfterValidator(_cron)]
+Zone = Annotated[str, AfterValidator(_zone)]
+Listen = Annotated[str, AfterValidator(_address)]
 Patterns = Annotated[Globs, Field(strict=False)]
 Names = Annotated[
     tuple[str, ...],
@@ -185,6 +202,12 @@ class Backup(Section):
     """The whole of it."""
 
     site: Name = "default"
+    time_zone: Zone | None = None
+    """Schedules are read in it: an IANA name. None: TZ's, else this machine's."""
+    max_parallel: Annotated[int, Field(ge=1, le=64)] = 1
+    """Jobs that `run` has under way at once; those of one chain never are."""
+    listen: Listen | None = None
+    """Where `run` serves /metrics and /healthz: HOST:PORT; empty for nowhere. None: 127.0.0.1:9090."""
     storage: Storages
     jobs: Annotated[tuple[Job, ...], Field(strict=False)] = ()
     notifications: Notifications | None = None
