@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, timedelta
 from typing import Any
@@ -20,9 +20,9 @@ from iot_backup.core.retention import Policy
 from iot_backup.core.spec import BackupType, Floor, Trust
 from iot_backup.crypto import passphrase
 from iot_backup.crypto.signing import Purpose
-from iot_backup.errors import CorruptData, IotBackupError, StorageUnavailable
+from iot_backup.errors import CorruptData, IotBackupError, ParentGone
 from iot_backup.repository import inspection, notices, reading, removals
-from iot_backup.repository.commit import Base, Committed
+from iot_backup.repository.commit import Base, Committed, Run
 from iot_backup.repository.lineage import lineage
 from iot_backup.repository.opening import Repository
 from iot_backup.repository.records import HoldRecord
@@ -37,8 +37,8 @@ LATER = NOW + timedelta(days=20)
 SOURCE = Source(claim="data", job="job")
 
 
-def made(repository: Repository, type_: BackupType, hours: int) -> Committed:
-    """One backup on whatever it would build on, as the worker makes it."""
+def chosen(repository: Repository, type_: BackupType, hours: int) -> Run:
+    """A backup on whatever it would build on, not yet announced."""
     catalogue, record = repository.catalogue, repository.record
     writer = repository.writer
     assert writer is not None
@@ -49,13 +49,23 @@ def made(repository: Repository, type_: BackupType, hours: int) -> Committed:
     base = Base(choice.base.manifest.member, choice.base.sha256) if choice.base else None
     seq = max((k.manifest.seq for k in known), default=0) + 1
     run.plan = replace(run.plan, type=choice.type, base=base, seq=seq)
+    return run
+
+
+def finished(repository: Repository, run: Run) -> Committed:
     try:
-        run.announce()
         outcome = uploaded(repository, run)
         return run.commit(replace(outcome, completion_time=run.member.started))
     except IotBackupError as error:
         run.abandon(error)
         raise
+
+
+def made(repository: Repository, type_: BackupType, hours: int) -> Committed:
+    """One backup, as the worker makes it."""
+    run = chosen(repository, type_, hours)
+    run.announce()
+    return finished(repository, run)
 
 
 @dataclass
@@ -139,10 +149,8 @@ def test_a_fault_at_any_step_is_made_good_by_the_next_call(start: Site, kind: st
     for at in range(400):
         here = again(start)
         faulty = FaultyStore(here.world.store, at, kind)
-        try:
+        with suppress(IotBackupError, Killed):
             here.retire(Policy(days=10), faulty)
-        except (IotBackupError, Killed):
-            pass
         if not faulty.reached:
             break
         here.check(here.made)
@@ -242,6 +250,37 @@ def test_a_chain_that_shows_less_than_is_remembered_loses_nothing(start: Site) -
     assert here.left() == {1, 2, 3, 4, 5}
 
 
+@pytest.mark.parametrize("distance", [0, 1, 2, 5, 12, 40])
+def test_a_backup_whose_base_becomes_superfluous_meanwhile_restores_or_does_not_count(start: Site, distance: int) -> None:
+    """It chose the newest as its base; then a Full was made. It announces itself before any call of retention, and ends so many calls later."""
+    fates = set()
+    for at in range(400):
+        here = again(start)
+        run = chosen(here.opened(), "Incremental", 24 * 20)
+        here.made.append(made(here.opened(), "Full", 24 * 20))
+        fates_before = len(here.made)
+        outer = FaultyStore(here.world.store, at, "", run.announce)
+
+        def ends(here: Site = here, run: Run = run) -> None:
+            with suppress(ParentGone):
+                here.made.append(finished(here.opened(), run))
+
+        inner = FaultyStore(outer, at + distance, "", ends)  # type: ignore[arg-type]
+        here.retire(Policy(keep_last=1), inner)
+        if not inner.reached:
+            break
+        here.check(here.made)
+        # Both have the number 6: either may be the one that is kept. What is not there was removed by the rules.
+        catalogue = here.opened().catalogue
+        there = {e.member.id for e in catalogue.entries()} | {v.id for v in removals.listed(catalogue)[CHAIN]}
+        assert {each.manifest.id for each in here.made} <= there
+        fates.add(len(here.made) - fates_before)
+        here.retire(Policy(keep_last=1))
+        here.check(here.made)
+    assert fates == {0, 1}
+    assert at > 30
+
+
 class Turns:
     """Whose call to the store is next: as the order says, then one after the other."""
 
@@ -285,16 +324,16 @@ class Taking(FaultyStore):
 
 @settings(max_examples=150, deadline=None)
 @given(
-    order=st.lists(st.integers(0, 2), max_size=150),
+    blocks=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 40)), max_size=20),
     deaths=st.tuples(*[st.one_of(st.just(10**6), st.integers(0, 60))] * 3),
     first=st.sampled_from(["Incremental", "Differential"]),
 )
 def test_whatever_runs_between_two_calls_every_completed_backup_restores(
-    start: Site, order: list[int], deaths: tuple[int, ...], first: BackupType
+    start: Site, blocks: list[tuple[int, int]], deaths: tuple[int, ...], first: BackupType
 ) -> None:
     """A backup on the newest, a Full that makes all before it superfluous, and retention that keeps one: any interleaving, any deaths."""
     here = again(start)
-    turns = Turns(list(order), 3)
+    turns = Turns([actor for actor, calls in blocks for _ in range(calls)], 3)
     completed: list[Committed] = []
     problems: list[BaseException] = []
 
