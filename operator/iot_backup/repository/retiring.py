@@ -24,6 +24,7 @@ from iot_backup.repository import clocks, notices
 from iot_backup.repository.opening import Repository
 from iot_backup.repository.records import DoomedRecord, RemovedRecord, Victim
 from iot_backup.repository.survey import Survey, still_there, surveyed
+from iot_backup.repository.sweeping import swept
 from iot_backup.repository.writing import found, settled
 
 _AT_ONCE = 500
@@ -72,10 +73,13 @@ def retired(repository: Repository, rules: Rules, local: datetime, wait: Callabl
     if abs(local - now) > clocks.BROKEN:
         warning = clocks.compared(local, now).warning
         return Retired((), problems=(f"ClockSkew: {warning.message}" if warning else "ClockSkew",))
+    told = tuple(
+        f"Orphaned: {key} belongs to no backup and no run; it is kept" for key in swept(repository.catalogue, writer.id, now).orphaned
+    )
     survey, verdicts = judged(repository, rules, now)
     going = {verdict.point.key: verdict for verdict in verdicts if not verdict.keep}
     if not going and not survey.markers:
-        return Retired(verdicts, problems=survey.problems)
+        return Retired(verdicts, problems=(*survey.problems, *told))
     for key, verdict in going.items():
         if verdict.point.id not in survey.markers:
             _doom(repository, writer, survey, key, verdict, now)
@@ -90,7 +94,7 @@ def retired(repository: Repository, rules: Rules, local: datetime, wait: Callabl
     leaving = [marker for id_, marker in survey.markers.items() if id_ not in spared]
     done = _removed(repository, writer, leaving, victims, now)
     left = {marker.victim.id for marker in done}
-    return Retired(tuple(v for v in verdicts if v.point.id not in left), tuple(done), tuple(spared), survey.problems)
+    return Retired(tuple(v for v in verdicts if v.point.id not in left), tuple(done), tuple(spared), (*survey.problems, *told))
 
 
 def _doom(repository: Repository, writer: WriterKey, survey: Survey, key: Key, verdict: Verdict, now: datetime) -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from iot_backup.core import layout
 from iot_backup.core.layout import Member
-from iot_backup.core.manifest import Manifest
+from iot_backup.core.manifest import Manifest, order
 from iot_backup.core.retention import Around, Key, Point, Policy
 from iot_backup.core.spec import Floor
 from iot_backup.crypto.signing import Purpose
@@ -58,6 +58,7 @@ def surveyed(catalogue: Catalogue, writer: str, policies: Mapping[str, Policy], 
     gaps = {chain: missing[-1][1] for chain, missing in inspection.gaps((m for _, m in good), explained).items()}
     removed = {(chain, victim.id) for chain, victims in gone.items() for victim in victims}
     hashes = {(m.chain, m.id): entry.manifest_sha256 for entry, m in good}
+    good.sort(key=lambda each: (each[1].chain, *order(each[1])))
     points = tuple(_point(m, entry, objects, held, hashes, removed) for entry, m in good)
     return Survey(
         points,
