@@ -21,7 +21,7 @@ def retention(setting: Setting, job: str | None, simulate: int | None) -> int:
     config, machine = setting.config(), setting.machine()
     wanted = sites.job(config, job) if job else None
     if simulate is not None:
-        found = retaining.foretold(config, wanted, machine, simulate)
+        found = retaining.foretold(config, wanted, machine, datetime.now(UTC), simulate)
         if setting.json:
             click.echo(output.as_json([day for each in found for day in each.plain()]))
             return 0

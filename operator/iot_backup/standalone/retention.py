@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from iot_backup.standalone.sites import Site
 from iot_backup.standalone.state import Memory
 from iot_backup.storage import staleness
 from iot_backup.storage.opening import open_store
+from iot_backup.storage.read_only import ReadOnly
 
 _FIRST = "the first retention of this machine in this repository removes nothing; from the next one on, it does"
 ZONE = "TZ"
@@ -122,13 +123,13 @@ def applied(config: Backup, job: Job | None, machine: Machine, now: datetime) ->
     return Outcome(tuple(done))
 
 
-def foretold(config: Backup, job: Job | None, machine: Machine, days: int) -> list[Foretold]:
-    """The calendar of the next days. Nothing is touched."""
+def foretold(config: Backup, job: Job | None, machine: Machine, now: datetime, days: int) -> list[Foretold]:
+    """The calendar of the next days. Nothing is touched, not even to ask the store for its time."""
     found = []
     for site, memory, repository in _opened(config, job, machine):
-        now = repository.store.now()
         rules = _rules(config, job, machine, site, memory)
-        survey, _ = retiring.judged(repository, rules, now)
+        reading = replace(repository, store=ReadOnly(repository.store), catalogue=repository.catalogue.over(ReadOnly(repository.store)))
+        survey, _ = retiring.judged(reading, rules, now)
         planned = _planned(config, job, machine, site)
         found.append(Foretold(site, tuple(foresight.calendar(survey.points, survey.around, planned, now, rules.zone, days))))
     return found
