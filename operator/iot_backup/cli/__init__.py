@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from iot_backup import __version__, vocabulary
-from iot_backup.cli import keys, looks, retention, runs
+from iot_backup.cli import configs, health, keys, looks, retention, runs
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -65,7 +65,8 @@ for _command in (
     looks.show,
     looks.verify,
     looks.diff,
-    looks.config,
+    configs.config,
+    health.doctor,
     retention.retention,
     keys.key,
 ):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -131,32 +130,4 @@ def diff(setting: Setting, old: str, new: str, text: bool, identity_file: Path |
         click.echo()
         for line in change.split("\n")[:-1]:
             click.echo(output.clean(line))
-    return 0
-
-
-@click.group()
-def config() -> None:
-    """Look at the config file."""
-
-
-@config.command()
-@common
-def check(setting: Setting) -> int:
-    """Check the config file: everything that is wrong, with file, line and the nearest right name."""
-    from iot_backup.standalone import checking, configfile, output
-
-    backup, problems = configfile.examined(setting.config_file, os.environ)
-    if backup is None:
-        if setting.json:
-            click.echo(output.as_json({"errors": [checking.plain(problem) for problem in problems]}))
-        for problem in problems:
-            click.echo(str(problem), err=True)
-        return 64
-    found = checking.summary(backup, os.environ)
-    if setting.json:
-        click.echo(output.as_json(found.plain()))
-    else:
-        click.echo(output.table(found.HEADINGS, found.rows()))
-    for warning in found.warnings:
-        click.echo(f"warning: {warning}", err=True)
     return 0

@@ -5,7 +5,16 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    WithJsonSchema,
+    model_validator,
+)
 
 from iot_backup.core import schedule
 from iot_backup.core.layout import checked
@@ -51,7 +60,11 @@ Name = Annotated[str, AfterValidator(_key_part)]
 """Part of object keys."""
 Cron = Annotated[str, AfterValidator(_cron)]
 Patterns = Annotated[Globs, Field(strict=False)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_list)]
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_list),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+]
 """A list, or the one name in it."""
 
 

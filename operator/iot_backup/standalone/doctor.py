@@ -1,0 +1,185 @@
+"""Looks at everything a backup and a restore need on this machine, and says what to do where something is amiss. Makes nothing, changes nothing
+but, for a storage's clock, an empty file that goes at once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from iot_backup.core import spec
+from iot_backup.errors import InvalidSpec, IotBackupError, KeyMissing
+from iot_backup.repository import clocks, writers
+from iot_backup.standalone import catalogue, environment, records, sites
+from iot_backup.standalone.catalogue import Key, Opened
+from iot_backup.standalone.config import Backup, Job
+from iot_backup.standalone.machine import Machine
+from iot_backup.standalone.sites import Site
+from iot_backup.worker import keys
+
+Level = Literal["ok", "warning", "problem"]
+_PROBLEM_EXIT = 70
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    level: Level
+    detail: str
+    """For a warning or a problem: why, and what to do next."""
+    exit_code: int = 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """All of them, in the order of the config."""
+
+    findings: tuple[Finding, ...]
+
+    HEADINGS: ClassVar = ("", "WHAT", "")
+
+    @property
+    def exit_code(self) -> int:
+        """Of the first problem; 0 without one."""
+        return next((each.exit_code or _PROBLEM_EXIT for each in self.findings if each.level == "problem"), 0)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        return [(each.level, each.what, each.detail) for each in self.findings]
+
+    def plain(self) -> list[dict[str, Any]]:
+        return [{name: value for name, value in asdict(each).items() if name != "exit_code"} for each in self.findings]
+
+
+def examined(config: Backup, machine: Machine, key: Key, now: datetime) -> Report:
+    """Every job's source, and every repository that a job uses, with the key opened for real (a second of scrypt each)."""
+    findings = [_looked("state folder", partial(_state, machine))]
+    findings.extend(_looked(f"job {job.id}: source", partial(_source, job)) for job in config.jobs)
+    for site in sites.all_of(config, machine.environ):
+        findings.extend(_site(config, site, machine, key, now))
+    return Report(tuple(findings))
+
+
+def _looked(what: str, look: Callable[[], Finding | str]) -> Finding:
+    try:
+        found = look()
+    except IotBackupError as error:
+        return Finding(what, "problem", records.spoken(error), error.exit_code)
+    return found if isinstance(found, Finding) else Finding(what, "ok", found)
+
+
+def _warning(what: str, detail: str) -> Finding:
+    return Finding(what, "warning", detail)
+
+
+def _state(machine: Machine) -> Finding | str:
+    folder = machine.state
+    there = next(above for above in (folder, *folder.parents) if above.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise InvalidSpec(
+            f"{folder} cannot be written by user {os.geteuid()}: without it nothing is remembered from run to run. Name another folder by "
+            f"--state-dir or {environment.STATE_DIR}."
+        )
+    return str(folder) if there == folder else f"{folder}, which the first run makes"
+
+
+def _source(job: Job) -> Finding | str:
+    what, source = f"job {job.id}: source", Path(job.source)
+    try:
+        names = [entry.name for entry in source.iterdir()]
+    except OSError as error:
+        raise InvalidSpec(
+            f"{source} cannot be listed: {error.strerror}. Mount it, name another source, or run as a user who may."
+        ) from error
+    if not names and not job.allow_empty:
+        return _warning(what, f"{source} is empty: a run will refuse it, unless the job says allow_empty")
+    if {"PG_VERSION", "postmaster.pid"} <= set(names):
+        return _warning(
+            what,
+            f"{source} belongs to a running PostgreSQL: a copy of it is marked InconsistentSource. Stop the server for the run, or back up a dump.",
+        )
+    return str(source)
+
+
+def _site(config: Backup, site: Site, machine: Machine, key: Key, now: datetime) -> Iterator[Finding]:
+    what = f"storage {site.storage}: {'repository' if site.encrypted else 'unencrypted repository'}"
+    opened: list[Opened] = []
+
+    def look() -> Finding | str:
+        if site.encrypted and key.identity is None and not machine.environ.get(environment.PASSPHRASE.key):
+            raise KeyMissing(f"{environment.PASSPHRASE.key} is not set: nothing can be backed up or restored. Bring the passphrase.")
+        there = catalogue.opened(site, machine, key, sealed=True)
+        if there is None:
+            return _warning(what, f"there is none of site {site.name} yet: the first backup makes it")
+        opened.append(there)
+        proof = "the key opens it" if site.encrypted else "signed, not encrypted"
+        return f"{proof}; fingerprint {there.trust.fingerprint}"
+
+    yield _looked(what, look)
+    if isinstance(site.target, spec.VolumeTarget):
+        yield _looked(f"storage {site.storage}: room", partial(_room, site, machine))
+    for there in opened:
+        yield _looked(f"storage {site.storage}: clock", partial(_clock, there, now))
+        yield _looked(f"storage {site.storage}: this machine's key", partial(_writer, there, machine))
+        for job in config.jobs:
+            if sites.of_job(config, job, machine.environ) == site:
+                yield _looked(f"job {job.id}: newest backup", partial(_newest, config, job, machine, key, now))
+
+
+def _room(site: Site, machine: Machine) -> Finding | str:
+    assert isinstance(site.target, spec.VolumeTarget)
+    folder = Path(site.target.mount)
+    there = next(above for above in (folder, *folder.parents) if above.exists())
+    free = shutil.disk_usage(there).free
+    memory = machine.state_of(site).memory()
+    largest = max((head.source_bytes for head in memory.heads.values()), default=0) if memory else 0
+    if free < largest:
+        return _warning(
+            f"storage {site.storage}: room",
+            f"{there} has {free:,} bytes free, and the largest chain's newest backup read {largest:,}: another full one may not fit",
+        )
+    return f"{there} has {free:,} bytes free"
+
+
+def _clock(there: Opened, now: datetime) -> Finding | str:
+    judged = clocks.compared(now, there.repository.store.now())
+    if judged.warning:
+        return _warning(f"storage {there.site.storage}: clock", f"{judged.warning.reason}: {judged.warning.message}")
+    return f"differs by {abs(judged.skew.total_seconds()):.0f} s"
+
+
+def _writer(there: Opened, machine: Machine) -> Finding | str:
+    what, state = f"storage {there.site.storage}: this machine's key", machine.state_of(there.site)
+    if not state.has_writer_key:
+        return _warning(what, "this machine never wrote to the repository: the first run admits it")
+    secrets = environment.secrets(machine.environ, writer=state.writer_key())
+    ours = keys.writer(there.site.repository(), secrets)
+    repository = there.repository
+    if writers.admitted(repository.store, repository.record, there.site.name, ours.id) is None:
+        return Finding(what, "problem", f"{ours.id} is not admitted: run `backup-manager key admit`", exit_code=77)
+    return f"{ours.id} is admitted"
+
+
+def _newest(config: Backup, job: Job, machine: Machine, key: Key, now: datetime) -> Finding | str:
+    what = f"job {job.id}: newest backup"
+    entries, losses = catalogue.listed(config, job, machine, key)
+    if losses:
+        raise losses[0]
+    good = [record for record in entries if record.status in (records.COMPLETED, records.PARTIAL)]
+    if not good:
+        return _warning(what, f"there is none: run `backup-manager execute {job.id}`")
+    last = good[-1]
+    age = now - (last.end_time or datetime.fromtimestamp(0, UTC))
+    return f"{last.id}, {_spoken(age)} old"
+
+
+def _spoken(age: timedelta) -> str:
+    if age < timedelta(hours=2):
+        return f"{max(0, round(age.total_seconds() / 60))} min"
+    return f"{round(age.total_seconds() / 3600)} h" if age < timedelta(days=2) else f"{age.days} days"
