@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from iot_backup import __version__, vocabulary
-from iot_backup.cli import configs, health, keys, looks, running, runs
+from iot_backup.cli import configs, health, keys, looks, retention, running, runs
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -68,6 +68,7 @@ for _command in (
     looks.diff,
     configs.config,
     health.doctor,
+    retention.retention,
     keys.key,
 ):
     main.add_command(_command)

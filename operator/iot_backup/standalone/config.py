@@ -69,6 +69,7 @@ def _list(value: Any) -> Any:
 
 
 Days = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1)]
 Folder = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
 Name = Annotated[str, AfterValidator(_key_part)]
 """Part of object keys."""
@@ -144,6 +145,21 @@ class Storages(Section):
         return tuple(name for name in self._order if name in USABLE)
 
 
+class Retention(Section):
+    """What of a job's backups is kept: whatever one of the rules keeps. Without any, everything is."""
+
+    days: Days | None = None
+    """Everything younger than so many days."""
+    keep_last: Count | None = None
+    """The newest so many."""
+    hourly: Count | None = None
+    """The last one of each of the newest so many hours that have one; the others alike."""
+    daily: Count | None = None
+    weekly: Count | None = None
+    monthly: Count | None = None
+    yearly: Count | None = None
+
+
 class Job(Section):
     """One thing to back up."""
 
@@ -171,6 +187,8 @@ class Job(Section):
     compression: bool = True
     encryption: bool = True
     retention_days: Days | None = None
+    """The same as `retention.days`. None, and no rule in `retention`: that of the storage."""
+    retention: Retention = Retention()
     enabled: bool = True
     """Whether a scheduler starts it; by hand it always runs."""
 
