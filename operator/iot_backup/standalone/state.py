@@ -5,6 +5,7 @@
       memory.json     what is remembered, replaced as a whole
       lock            held while memory.json is replaced
       <chain>.lock    held while a backup of that chain runs
+      copying_.lock   held while backups are copied there
 
 Lose it, and an encrypted repository is recognised again by its key; nothing else is lost but the next incremental backup.
 """
@@ -118,6 +119,12 @@ class State:
     def alone(self, chain: str) -> Iterator[None]:
         """Hold the chain for one run. Busy if another process of this machine has it; one that died has nothing any more."""
         with self._held(f"{chain}.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
+            yield
+
+    @contextmanager
+    def copying(self) -> Iterator[None]:
+        """Hold the storage for one copy into it; no chain is called so. Busy if another process of this machine has it."""
+        with self._held("copying_.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
             yield
 
     @contextmanager
