@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import shutil
 import signal
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,8 +17,10 @@ from tests.pipeline.manager import Manager, wait_until
 from tests.pipeline.roundtrip import facts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.azurite.server import Azurite
     from tests.minio.server import Minio
 
 JOB, NEXT = "database-full", "database-incremental"
@@ -42,6 +47,18 @@ def manager(tmp_path: Path, source: Path, minio: Minio, bucket: str) -> Manager:
     )
     manager.environ |= credentials(minio)
     return manager
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 4 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    mount = tmp_path / "tiny"
+    mount.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(mount)], check=True)
+    yield mount
+    subprocess.run(["umount", str(mount)], check=True)
 
 
 def storages(tmp_path: Path, endpoint: str, bucket: str) -> str:
@@ -166,7 +183,65 @@ def test_a_byte_that_flipped_on_the_primary_is_not_copied_and_later_fulls_are(
     assert "not what its manifest signs" in record["copies"]["s3"]
     copied = in_bucket(minio, bucket)
     assert {record["id"] in key for key in copied if key.startswith("chains/")} == {True}
-    assert manager.run("verify", "--storage", "s3").code == 0
+    verified = manager.run("verify", record["id"], "--storage", "s3")
+    assert "ok" in verified.out
+    assert "Missing: chain database-full has no number 1" in manager.run("verify", "--storage", "s3").err
+    assert manager.run("restore", record["id"], "--storage", "s3", "--target", str(tmp_path / "back")).code == 0
+
+
+def test_a_full_disk_fails_the_copy_only_and_room_lets_the_next_run_catch_up(
+    manager: Manager, source: Path, minio: Minio, bucket: str, tmp_path: Path, tiny: Path
+) -> None:
+    (source / "noise.bin").write_bytes(random.Random(7).randbytes(6 << 20))
+    places = json.loads(manager.storage)
+    manager.storage = json.dumps({"s3": places["s3"], "local": {"path": str(tiny)}})
+    record = manager.record(JOB)
+    assert record["status"] == "completed"
+    assert record["copies"]["local"].startswith("failed: StorageFull: ")
+    assert not list(tiny.rglob("*.manifest.json"))
+    assert not list(tiny.rglob("*.age"))
+
+    subprocess.run(["mount", "-o", "remount,size=64m", str(tiny)], check=True)
+    assert manager.record(NEXT)["copies"] == {"local": "completed"}
+    root = tiny / "site/default"
+    copied = {str(file.relative_to(root)): file.read_bytes() for file in root.rglob("*") if file.is_file()}
+    assert copied == {key: body for key, body in in_bucket(minio, bucket).items() if not key.startswith("announce/")}
+
+
+def test_three_storages_and_the_last_one_brings_everything_back(
+    manager: Manager, source: Path, azurite: Azurite, minio: Minio, bucket: str, tmp_path: Path
+) -> None:
+    manager.storage = json.dumps({**json.loads(manager.storage), "azure": {"container": azurite.container(), "prefix": "p"}})
+    manager.environ |= {
+        "AZURE_STORAGE_ACCOUNT": azurite.account,
+        "AZURE_STORAGE_KEY": azurite.key,
+        "AZURE_STORAGE_ENDPOINT": azurite.endpoint,
+        "REQUESTS_CA_BUNDLE": str(azurite.ca_file),
+    }
+    manager.record(JOB)
+    (source / "later.bin").write_bytes(random.Random(8).randbytes(12 << 20))
+    assert manager.record(NEXT)["copies"] == {"s3": "completed", "azure": "completed"}
+    shutil.rmtree(tmp_path / "store")
+    for key in minio.keys(bucket):
+        minio.client().delete_object(Bucket=bucket, Key=key)
+    assert manager.run("verify", "--storage", "azure").code == 0
+    restored = manager.run("restore", NEXT, "--storage", "azure", "--target", str(tmp_path / "back"))
+    assert restored.code == 0, restored
+    assert facts(tmp_path / "back") == facts(source)
+
+
+def test_azure_alone_is_a_storage_like_any_other(manager: Manager, source: Path, azurite: Azurite, tmp_path: Path) -> None:
+    azure = {"container": azurite.container(), "account": azurite.account, "endpoint": azurite.endpoint}
+    manager.storage = json.dumps({"azure": azure})
+    manager.environ |= {"AZURE_STORAGE_KEY": azurite.key, "REQUESTS_CA_BUNDLE": str(azurite.ca_file)}
+    manager.record(JOB)
+    assert manager.record(NEXT)["type"] == "incremental"
+    assert manager.run("doctor").code == 0
+    assert manager.run("restore", NEXT, "--target", str(tmp_path / "back")).code == 0
+    assert facts(tmp_path / "back") == facts(source)
+    refused = manager.run("execute", JOB, AZURE_STORAGE_KEY=None)
+    assert refused.code != 0
+    assert "AZURE_STORAGE_KEY is not set" in refused.err
 
 
 @pytest.mark.parametrize("part", ["keys/", "repo.json", ".tar.zst.age", ".index", ".state", ".manifest.json"])

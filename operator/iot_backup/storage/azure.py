@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from iot_backup.errors import NotFound
+from iot_backup.errors import NotFound, StorageUnavailable
 from iot_backup.storage import azure_client, s3_clock, s3_upload
-from iot_backup.storage.azure_errors import Attempt, explain
+from iot_backup.storage.azure_errors import SPENT, Attempt, explain
 from iot_backup.storage.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -44,6 +44,18 @@ class AzureStore(ObjectStore):
         except NotFound:
             parts = s3_upload.Parts((body,), max(1, len(body)))
             self._put_parts(key, parts)
+
+    def _put_parts(self, key: str, parts: s3_upload.Parts) -> None:
+        """As the others do; but where the list of blocks was taken and the answer got lost, obstore's next try finds no blocks any more.
+
+        Then the blob is looked at: a moment ago there was none, and only this list has its size.
+        """
+        try:
+            super()._put_parts(key, parts)
+        except StorageUnavailable as error:
+            if SPENT not in error.message:
+                raise
+            self._compare(key, None, parts.total)
 
     def now(self) -> datetime:
         self._greet()

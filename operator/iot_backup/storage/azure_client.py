@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ from iot_backup.errors import AccessDenied, InvalidSpec, SecretMissing, Untruste
 
 if TYPE_CHECKING:
     from obstore.store import AzureConfig, ClientConfig, RetryConfig
+
+_CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class Location:
     def __post_init__(self) -> None:
         if not self.account:
             raise SecretMissing("the Azure account is not named: set AZURE_STORAGE_ACCOUNT, or backup.storage.azure.account")
+        if not _CONTAINER.fullmatch(self.container):
+            raise InvalidSpec(
+                f"{self.container!r} cannot be the name of a container: 3 to 63 lower-case letters, digits and single dashes. "
+                "Correct backup.storage.azure.container."
+            )
         found = urlsplit(self.url)
         if found.scheme not in ("https", "http") or not found.hostname:
             raise InvalidSpec(f"the Azure endpoint {self.endpoint!r} is not an address: write https://host or https://host:port/account")

@@ -24,6 +24,8 @@ from iot_backup.storage.s3_errors import certificate_of, code_of, status_of
 if TYPE_CHECKING:
     from iot_backup.storage.azure_client import Location
 
+SPENT = "InvalidBlockList"
+"""The list names blocks that are not there: never sent, or part of a blob by now."""
 _GONE = "(code: 404)"
 """What a deletion in bulk says of a blob that is not there."""
 _UNKNOWN = "; whether it was stored is unknown"
@@ -44,11 +46,6 @@ _ANSWERS: tuple[tuple[frozenset[str], type[IotBackupError], str], ...] = (
         frozenset({"InsufficientStorage", "AccountLimitExceeded", "BlockCountExceedsLimit", "507"}),
         StorageFull,
         "cannot {what}: the store is full or its quota is used up ({code}). Add room, or remove old backups.",
-    ),
-    (
-        frozenset({"InvalidResourceName", "OutOfRangeInput"}),
-        InvalidSpec,
-        "{container!r} cannot be the name of a container. Correct backup.storage.azure.container.",
     ),
     (frozenset({"AccountRequiresHttps"}), InvalidSpec, "{url} wants TLS. Write https:// in backup.storage.azure.endpoint."),
 )
