@@ -1,4 +1,4 @@
-"""Debian packages the cluster needs; packages.txt lists them."""
+"""Debian packages that the harness needs: packages.txt lists the cluster's, others have lists of their own."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def missing(wanted: list[str], dpkg_status: str) -> list[str]:
     return [name for name in wanted if name not in installed]
 
 
-def install() -> None:
-    """Install what is missing; silent and instant when nothing is."""
+def install(listed: Path = PACKAGES) -> None:
+    """Install what is missing of a list; silent and instant when nothing is."""
     try:
         status = subprocess.run(
             ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\\n"],
@@ -30,7 +30,7 @@ def install() -> None:
         ).stdout
     except FileNotFoundError:
         raise ClusterError("the cluster harness runs on Debian 12; elsewhere set KUBECONFIG to a cluster of your own") from None
-    absent = missing(PACKAGES.read_text().split(), status)
+    absent = missing(listed.read_text().split(), status)
     if not absent:
         return
     if os.geteuid() != 0:
