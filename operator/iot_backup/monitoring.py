@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics, start_http_server
 
+from iot_backup.core.totals import BUCKETS
+
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
     from wsgiref.simple_server import WSGIServer
 
 _LABELS = ("namespace", "job")
-_DURATIONS = (1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 28800, 86400)
-"""Seconds, from an unchanged small volume to the default timeout."""
-
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
@@ -32,7 +31,7 @@ class Metrics:
             "backup_duration_seconds",
             "How long completed runs took, from start to commit.",
             _LABELS,
-            buckets=_DURATIONS,
+            buckets=BUCKETS,
             registry=self.registry,
         )
         self._size = Gauge("backup_size_bytes", "Size in the store of the newest completed backup.", _LABELS, registry=self.registry)

@@ -39,6 +39,7 @@ def run(setting: Setting, listen: str | None) -> int:
     """Back up the config's jobs by their schedules, until SIGTERM. SIGHUP: read the config again."""
     from iot_backup.standalone import environment
     from iot_backup.standalone.journal import Journal
+    from iot_backup.standalone.metrics import exposition
     from iot_backup.standalone.scheduling import service
     from iot_backup.standalone.scheduling.backups import Backups
     from iot_backup.standalone.scheduling.remembering import Memory
@@ -49,7 +50,7 @@ def run(setting: Setting, listen: str | None) -> int:
     with memory.alone():
         work = Backups(setting.config_file, state, os.environ, memory, _shared(setting))
         address = service.listening(listen, work.config.listen, service.BACKUPS)
-        service.back_up(work, memory, Journal(state), address, os.environ, None)
+        service.back_up(work, memory, Journal(state), address, os.environ, exposition)
     return 0
 
 

@@ -3,6 +3,8 @@
     <state folder>/records/<job>.jsonl     one record a line, as `execute --output json` prints it; the newest last
     <state folder>/records/lock            held while a line is added
 
+A file that was cut begins with a line of totals: what the lines that went had added up to.
+
 The store knows which backups there are; only this tells which tries failed, and when.
 """
 
@@ -11,16 +13,19 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from iot_backup.core import totals
+from iot_backup.core.totals import Totals
 from iot_backup.errors import AccessDenied
 from iot_backup.standalone import records
 from iot_backup.standalone.records import Record
 
 KEPT = 1000
 """Records of a job, at least; a year of a job that runs every eight hours."""
+_TOTALS = b'{"totals"'
 
 
 class Journal:
@@ -37,7 +42,8 @@ class Journal:
             with self._alone():
                 lines = _lines(file)
                 if len(lines) >= 2 * KEPT:
-                    _write(file, b"".join(lines[-KEPT + 1 :]) + line)
+                    going, staying = lines[: -KEPT + 1], lines[-KEPT + 1 :]
+                    _write(file, _totals_line(_totals(going)) + b"".join(staying) + line)
                 else:
                     _append(file, line)
         except OSError as error:
@@ -49,6 +55,10 @@ class Journal:
     def of(self, job: str) -> list[Record]:
         """The job's records, oldest first; none of a job that never ran. A line that a crash cut is no record."""
         return [record for line in _lines(self._folder / f"{job}.jsonl") if (record := _record(line))]
+
+    def totals(self, job: str) -> Totals:
+        """Of all its runs, also of those whose records went."""
+        return _totals(_lines(self._folder / f"{job}.jsonl"))
 
     def jobs(self) -> list[str]:
         """Ids of the jobs that ran here, also of those that the config does not have any more."""
@@ -70,6 +80,25 @@ def _record(line: bytes) -> Record | None:
         return records.of_plain(json.loads(line))
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def _totals(lines: Sequence[bytes]) -> Totals:
+    """What the lines add up to; a first one may be an earlier sum."""
+    before = Totals()
+    if lines and lines[0].startswith(_TOTALS):
+        with suppress(ValueError):
+            before = totals.of_plain(json.loads(lines[0])["totals"])
+    return before.plus((record.status, _took(record)) for line in lines if (record := _record(line)))
+
+
+def _totals_line(sums: Totals) -> bytes:
+    return json.dumps({"totals": sums.plain()}, separators=(",", ":")).encode() + b"\n"
+
+
+def _took(record: Record) -> float | None:
+    if record.id is None or record.start_time is None or record.end_time is None:
+        return None
+    return max(0.0, (record.end_time - record.start_time).total_seconds())
 
 
 def _lines(file: Path) -> list[bytes]:

@@ -82,3 +82,21 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")
     with pytest.raises(AccessDenied, match="--state-dir"):
         Journal(tmp_path / "state").add(record())
+
+
+def test_totals_never_go_back_when_old_records_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "KEPT", 5)
+    kept = Journal(tmp_path)
+    for number in range(57):
+        kept.add(record(number))
+        sums = kept.totals("db")
+        assert (sums.runs, sums.results, sum(sums.durations)) == (number + 1, {"completed": number + 1}, number + 1)
+    assert len(kept.of("db")) <= 10
+
+
+def test_a_cut_line_of_totals_costs_no_record(tmp_path: Path) -> None:
+    kept = Journal(tmp_path)
+    kept.add(record(1))
+    file = tmp_path / "records/db.jsonl"
+    file.write_bytes(b'{"totals": {"resul\n' + file.read_bytes())
+    assert (kept.of("db"), kept.totals("db").runs) == ([record(1)], 1)
