@@ -12,6 +12,7 @@ import click
 from iot_backup.cli.options import Setting, accept, bandwidth_limit, common, failed, identity, low_priority, storage
 
 if TYPE_CHECKING:
+    from iot_backup.standalone.config import Backup
     from iot_backup.standalone.records import Record
 
 _TYPES = click.Choice(["full", "incremental", "differential"])
@@ -53,8 +54,17 @@ def execute(setting: Setting, job: str, asked: str | None, bandwidth_limit: int 
         with progress.shown(done, sys.stderr, expected=last.source_bytes if last else 0):
             wish = running.Wish(asked, accept_newest, bandwidth_limit)
             record, code = running.attempted(config, wanted, wish, machine, cancel, done)
-    _print_record(setting, record)
+        _print_record(setting, record)
+        if not warning:  # else nothing outlives this process
+            _tell(config, setting.config_file, folder)
     return 128 + cancel.signal if record.status == records.CANCELLED else code
+
+
+def _tell(config: Backup, config_file: Path, folder: Path) -> None:
+    if config.notifications is not None:
+        from iot_backup.standalone.notifying import noticing
+
+        noticing.noticed(config, config_file.resolve(), folder)
 
 
 def _print_record(setting: Setting, record: Record) -> None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from iot_backup.standalone import environment, sites
 from iot_backup.standalone.config import Backup
 from iot_backup.standalone.configfile import Problem
+from iot_backup.standalone.notifying import channels
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ def plain(problem: Problem) -> dict[str, Any]:
 
 
 def _warnings(backup: Backup, environ: Mapping[str, str]) -> Iterator[str]:
-    if backup.notifications is not None:
-        yield "backup.notifications is not used yet: nobody is told"
+    if backup.notifications is not None and not channels.names(backup.notifications):
+        yield "backup.notifications names no channel that is enabled and whole: nobody is told"
     if any(job.encryption for job in backup.jobs) and not environ.get(environment.PASSPHRASE.key):
         yield f"{environment.PASSPHRASE.key} is not set: jobs that encrypt will refuse to run"
     yield from _without_credentials(backup, environ)

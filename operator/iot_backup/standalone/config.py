@@ -192,26 +192,41 @@ class Job(Section):
 
 
 class Email(Section):
-    """Accepted; nothing is sent yet."""
+    """Messages by mail."""
 
     enabled: bool = True
-    smtp_server: str | None = None
+    smtp_server: Annotated[str, Field(min_length=1)] | None = None
+    """HOST or HOST:PORT."""
     recipients: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    sender: str | None = None
+    """None: backup-manager@ this machine."""
+    username: str | None = None
+    password: str | None = None
+    """Best a reference, such as ${SMTP_PASSWORD}."""
+    tls: Literal["auto", "starttls", "tls", "none"] = "auto"
+    """auto: STARTTLS where the server offers it; a password is only ever sent through TLS. The certificate is always checked."""
 
 
 class Slack(Section):
-    """Accepted; nothing is sent yet."""
+    """Messages by a webhook of Slack, Mattermost or what speaks like them."""
 
     enabled: bool = True
-    webhook_url: str | None = None
+    webhook_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
     channel: str | None = None
 
 
+Kind = Literal["failure", "recovery", "missed", "suspicious", "verification"]
+
+
 class Notifications(Section):
-    """Whom to tell."""
+    """Whom to tell of what."""
 
     email: Email | None = None
     slack: Slack | None = None
+    urls: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Of any service that apprise knows, such as ntfy://host/topic; best references, since they hold secrets."""
+    on: Annotated[tuple[Kind, ...], Field(strict=False)] = ("failure", "recovery", "missed", "suspicious", "verification")
+    """What is told of."""
 
 
 class Backup(Section):

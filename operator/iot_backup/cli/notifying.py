@@ -1,0 +1,47 @@
+"""`backup-manager notify`: try the channels, and deliver what waits."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from iot_backup.cli.options import Setting, common
+
+
+@click.group()
+def notify() -> None:
+    """Tell people: see whether messages reach them."""
+
+
+@notify.command(name="test")
+@common
+def test_(setting: Setting) -> int:
+    """Send a test message to every channel of backup.notifications, and say what became of it. Exit code 69: not all took it."""
+    from datetime import UTC, datetime
+
+    from iot_backup.errors import InvalidSpec, StorageUnavailable
+    from iot_backup.standalone import output
+    from iot_backup.standalone.notifying import delivering
+
+    found = delivering.tested(setting.config(), datetime.now(UTC))
+    if not found:
+        raise InvalidSpec("backup.notifications names no channel that is enabled: add email (smtp_server, recipients), slack (webhook_url) or urls")
+    click.echo(output.as_json(found) if setting.json else output.table(("CHANNEL", ""), list(found.items())))
+    return 0 if set(found.values()) == {"sent"} else StorageUnavailable.exit_code
+
+
+@notify.command()
+@click.option("--once", is_flag=True, help="Try each channel once, instead of for an hour.")
+@common
+def deliver(setting: Setting, once: bool) -> int:
+    """Deliver the messages that wait in the state folder. Runs of `execute`, `run` and `verify` start it by themselves."""
+    from iot_backup.errors import StorageUnavailable
+    from iot_backup.standalone import environment
+    from iot_backup.standalone.notifying import delivering
+
+    state = environment.state_folder(setting.state_dir, os.environ)
+    left = delivering.delivered(setting.config(), state, *([()] if once else []))
+    if left:
+        click.echo(f"{left} messages wait for their channels: {state / 'notices' / 'problems.log'} says why", err=True)
+    return StorageUnavailable.exit_code if left else 0

@@ -1,0 +1,159 @@
+"""Who is told what: a pure decision over the last runs, what was told before, and the clock.
+
+A job that fails is told once, again when it fails for another reason, and while it goes on failing once a day; that it works again is told
+once. A run that found the source suspicious is told once. A slot that passed without any run is told once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+FAILURE, RECOVERY, MISSED, SUSPICIOUS, VERIFICATION = "failure", "recovery", "missed", "suspicious", "verification"
+KINDS = (FAILURE, RECOVERY, MISSED, SUSPICIOUS, VERIFICATION)
+AGAIN = timedelta(days=1)
+"""Between two messages about one and the same trouble."""
+_GOOD = "completed"
+_SUSPICIOUS = "Suspicious"
+_NO_TROUBLE = ("Busy",)
+"""Reasons of failures that are none: another run was at work."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One that ended."""
+
+    job: str
+    status: str
+    """As a record has it."""
+    end: datetime
+    error: str = ""
+    """`Reason: sentence`."""
+    id: str = ""
+    """Of the backup, if it left one."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Message:
+    """One thing to tell."""
+
+    kind: str
+    """One of KINDS."""
+    subject: str
+    body: str
+    time: datetime
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What was told of something that does not work."""
+
+    reason: str
+    since: datetime
+    told: datetime
+
+
+@dataclass(frozen=True)
+class Told:
+    """What was told so far."""
+
+    trouble: Mapping[str, Trouble] = field(default_factory=dict)
+    """By job, or `verification`."""
+    suspicious: Mapping[str, str] = field(default_factory=dict)
+    """By job the backup that was told last."""
+    missed: Mapping[str, datetime] = field(default_factory=dict)
+    """By job the slot that was told last."""
+
+
+def of_runs(runs: Mapping[str, Sequence[Run]], told: Told, now: datetime) -> tuple[list[Message], Told]:
+    """By job its runs, oldest first."""
+    messages: list[Message] = []
+    trouble, suspicious = dict(told.trouble), dict(told.suspicious)
+    for job, ended in runs.items():
+        counted = [run for run in ended if run.status != "cancelled" and _reason(run) not in _NO_TROUBLE]
+        if not counted:
+            continue
+        last = counted[-1]
+        sight = next((warning for warning in last.warnings if warning.startswith(_SUSPICIOUS)), None)
+        if sight and suspicious.get(job) != last.id:
+            suspicious[job] = last.id
+            messages.append(Message(SUSPICIOUS, f"backup of {job} is suspicious", _suspicion(last, sight), last.end))
+        _judge(job, last, counted, trouble, messages, now)
+    return messages, replace(told, trouble=trouble, suspicious=suspicious)
+
+
+def of_verification(ok: bool, problems: Sequence[str], end: datetime, told: Told, now: datetime) -> tuple[list[Message], Told]:  # noqa: FBT001 - a fact, not a switch
+    """Of one scheduled verification."""
+    trouble = dict(told.trouble)
+    before = trouble.pop(VERIFICATION, None)
+    if ok:
+        body = f"All backups can be restored again; there was trouble since {_spoken(before.since)}." if before else ""
+        messages = [Message(RECOVERY, "backups can be verified again", body, end)] if before else []
+        return messages, replace(told, trouble=trouble)
+    reason = problems[0].partition(":")[0] if problems else "unknown"
+    if before and before.reason == reason and now - before.told < AGAIN:
+        return [], told
+    trouble[VERIFICATION] = Trouble(reason, before.since if before else end, now)
+    body = "Not all backups can be restored:\n" + "".join(f"  {problem}\n" for problem in problems[:20])
+    body += "What to do: run `backup-manager verify`, and make new full backups of the jobs it names while you look for the cause."
+    return [Message(VERIFICATION, "backups failed their verification", body, end)], replace(told, trouble=trouble)
+
+
+def of_slots(slots: Mapping[str, datetime], runs: Mapping[str, Sequence[Run]], told: Told, now: datetime, grace: timedelta) -> tuple[list[Message], Told]:
+    """`slots`: by job its last slot that has come; `grace`: how long after it a run may end."""
+    messages, missed = [], dict(told.missed)
+    for job, slot in slots.items():
+        ran = any(run.end >= slot for run in runs.get(job, ()))
+        if ran or now < slot + grace or missed.get(job) == slot:
+            continue
+        missed[job] = slot
+        body = f"It was due at {_spoken(slot)}, and no run has ended since. What to do: see whether the machine was off, or a run hangs (`backup-manager doctor`)."
+        messages.append(Message(MISSED, f"backup of {job} was missed", body, now))
+    return messages, replace(told, missed=missed)
+
+
+def wanted(messages: Sequence[Message], kinds: Collection[str]) -> list[Message]:
+    """Those that somebody wants to hear of."""
+    return [message for message in messages if message.kind in kinds]
+
+
+def _judge(job: str, last: Run, counted: Sequence[Run], trouble: dict[str, Trouble], messages: list[Message], now: datetime) -> None:
+    before = trouble.get(job)
+    if last.status == _GOOD:
+        if before is not None:
+            del trouble[job]
+            body = f"Backup {last.id} is complete. There was trouble since {_spoken(before.since)}."
+            messages.append(Message(RECOVERY, f"backup of {job} works again", body, last.end))
+        return
+    reason = _reason(last)
+    if before and before.reason == reason and (now - before.told < AGAIN or last.end <= before.told):
+        return
+    since = before.since if before else last.end
+    trouble[job] = Trouble(reason, since, now)
+    subject = f"backup of {job} is incomplete" if last.status == "partial" else f"backup of {job} failed"
+    messages.append(Message(FAILURE, subject, _failure(last, counted, since), last.end))
+
+
+def _failure(last: Run, counted: Sequence[Run], since: datetime) -> str:
+    what = last.error or "; ".join(last.warnings) or "some files could not be read"
+    good = next((run for run in reversed(counted) if run.status == _GOOD), None)
+    newest = f"The newest complete backup is {good.id} of {_spoken(good.end)}." if good else "There is no complete backup of it that this machine knows of."
+    again = f"It has not worked since {_spoken(since)}. " if since != last.end else ""
+    return f"{what}\n\n{again}{newest}\nWhat to do: mend what the sentence above names, then `backup-manager execute {last.job}`; `backup-manager doctor` looks at the rest."
+
+
+def _suspicion(last: Run, sight: str) -> str:
+    return (
+        f"{sight}\n\nBackup {last.id} is stored, and the ones before it are held: retention of its chain stops until somebody has looked.\n"
+        f"What to do: compare with `backup-manager diff`, restore an older backup if the source was damaged."
+    )
+
+
+def _reason(run: Run) -> str:
+    return run.error.partition(":")[0] if run.error else run.status
+
+
+def _spoken(moment: datetime) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M %Z")

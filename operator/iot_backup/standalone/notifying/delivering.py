@@ -1,0 +1,72 @@
+"""Brings spooled messages to their channels. What a channel does not take waits: an hour in this process, and then for the next one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from iot_backup.core.alerts import Message
+from iot_backup.errors import Busy
+from iot_backup.standalone.config import Backup
+from iot_backup.standalone.notifying import channels
+from iot_backup.standalone.notifying.channels import Undelivered
+from iot_backup.standalone.notifying.spool import Spool
+
+GIVEN_UP = timedelta(days=3)
+"""A message so old helps nobody any more."""
+WAITS = (60.0, 300.0, 900.0, 2400.0)
+"""Seconds between this process's tries."""
+
+
+def delivered(config: Backup, state: Path, waits: tuple[float, ...] = WAITS, pause: Callable[[float], None] = time.sleep) -> int:
+    """Deliver until nothing waits any more, or nothing more is tried; how many messages are left."""
+    spool = Spool(state)
+    try:
+        with spool.alone("deliver", wait=False):
+            for wait in (*waits, None):
+                _once(config, spool, datetime.now(UTC))
+                if not spool.waiting() or wait is None:
+                    break
+                pause(wait)
+    except Busy:
+        pass  # who delivers already looks again before it ends
+    return len(spool.waiting())
+
+
+def tested(config: Backup, now: datetime) -> dict[str, str]:
+    """A message to each channel; by name what became of it: `sent`, or why not."""
+    if config.notifications is None:
+        return {}
+    message = Message("test", "a test", "This is a test message of backup-manager: whoever reads it will be told of failures, too.", now)
+    return {name: _sent(send, message) or "sent" for name, send in channels.of(config.notifications, config.site).items()}
+
+
+def _once(config: Backup, spool: Spool, now: datetime) -> None:
+    """Each message, oldest first, to each of its channels; a channel that failed is left alone for the rest of this round."""
+    sends = channels.of(config.notifications, config.site) if config.notifications else {}
+    dead: set[str] = set()
+    for waiting in spool.waiting():
+        left = []
+        for name in waiting.channels:
+            if name not in sends or now - waiting.message.time > GIVEN_UP:
+                spool.log(f"given up: {name}: {waiting.message.subject}", now)
+                continue
+            problem = "" if name in dead else _sent(sends[name], waiting.message)
+            if problem:
+                dead.add(name)
+                spool.log(f"{name}: {problem}", now)
+            if name in dead:
+                left.append(name)
+        spool.left(waiting, left)
+
+
+def _sent(send: Callable[[Message], None], message: Message) -> str:
+    try:
+        send(message)
+    except Undelivered as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - a plugin's defect must not keep the other channels from hearing
+        return f"{type(error).__name__}"
+    return ""

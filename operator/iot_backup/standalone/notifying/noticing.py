@@ -1,0 +1,81 @@
+"""Looks at what ran, and spools what is to be told. Never raises, never waits for a server: a backup's end is no place for either."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from iot_backup.core import alerts
+from iot_backup.core.alerts import Message, Run, Told
+from iot_backup.errors import IotBackupError
+from iot_backup.standalone.config import Backup, Notifications
+from iot_backup.standalone.journal import Journal
+from iot_backup.standalone.notifying import channels
+from iot_backup.standalone.notifying.spool import Spool
+from iot_backup.standalone.records import Record
+
+GRACE = timedelta(hours=2)
+"""After a slot, until a run of it should have ended."""
+_log = logging.getLogger(__name__)
+
+
+def noticed(config: Backup, config_file: Path, state: Path, slots: Mapping[str, datetime] | None = None) -> None:
+    """After a run, whoever started it. `slots`: by job its last slot that has come, where a scheduler knows."""
+    if config.notifications is not None:
+        now = datetime.now(UTC)
+        _spooled(config.notifications, config_file, state, lambda told: _of_journal(state, told, slots or {}, now))
+
+
+def verified(config: Backup, config_file: Path, state: Path, outcome: Mapping[str, Any]) -> None:
+    """After a scheduled verification; `outcome` is what `scheduling.verifications` keeps of it."""
+    if config.notifications is not None:
+        now, end = datetime.now(UTC), datetime.fromisoformat(outcome["end_time"])
+        ok, problems = bool(outcome["ok"]), list(outcome["problems"])
+        _spooled(config.notifications, config_file, state, lambda told: alerts.of_verification(ok, problems, end, told, now))
+
+
+def _of_journal(state: Path, told: Told, slots: Mapping[str, datetime], now: datetime) -> tuple[list[Message], Told]:
+    journal = Journal(state)
+    runs = {job: [run for record in journal.of(job) if (run := _run(record))] for job in journal.jobs()}
+    messages, told = alerts.of_runs(runs, told, now)
+    missed, told = alerts.of_slots(slots, runs, told, now, GRACE)
+    return messages + missed, told
+
+
+def _spooled(notifications: Notifications, config_file: Path, state: Path, decide: Any) -> None:
+    spool, names = Spool(state), channels.names(notifications)
+    if not names:
+        return
+    try:
+        with spool.alone("notice", wait=True):
+            before = spool.told()
+            messages, told = decide(before)
+            if told != before or messages:
+                spool.keep(alerts.wanted(messages, notifications.on), names, told)
+        if spool.waiting():
+            _start(config_file, state)
+    except (OSError, IotBackupError) as error:
+        _log.warning("nobody could be told: %s", error)
+
+
+def _start(config_file: Path, state: Path) -> None:
+    """A process of its own, which outlives this one and holds nothing of it."""
+    command: Sequence[str] = ["notify", "deliver", "--config", str(config_file), "--state-dir", str(state)]
+    subprocess.Popen(
+        [sys.executable, "-m", "iot_backup", *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ).returncode = 0  # nobody waits for it: not even Python, which would warn
+
+
+def _run(record: Record) -> Run | None:
+    if record.end_time is None:
+        return None
+    return Run(record.job, record.status, record.end_time, record.error or "", record.id or "", record.warnings)
