@@ -82,7 +82,7 @@ cluster-down: $(VENV)/.ready ## stop it; leaves nothing behind
 	@$(PY) -m tests.cluster down
 
 .PHONY: bench
-bench: $(VENV)/.ready ## the engine beside tar|zstd|age, restic and others; ARGS="--scale 0.2 --rounds 3 --only A,B"
+bench: $(VENV)/.ready ## the engine beside tar|zstd|age, restic and others; ARGS="--scale 0.2 --rounds 3 --only A,B,E"
 	@$(PY) -m tests.bench.engine $(ARGS)
 
 .PHONY: bench-cluster
