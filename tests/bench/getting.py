@@ -31,7 +31,7 @@ def all_of_them() -> dict[str, str]:
 
 
 def _debian() -> None:
-    packages.install(HERE / "packages.txt")
+    packages.install((HERE / "packages.txt").read_text().split())
 
 
 def _rustic() -> Path:
@@ -50,7 +50,7 @@ def _borg() -> Path:
     """Into a virtual environment that does not mind being renamed. There are no wheels of it: headers and a compiler are needed."""
 
     def build(target: Path) -> None:
-        packages.install(HERE / "packages-borg.txt")
+        packages.install((HERE / "packages-borg.txt").read_text().split())
         uv = _program("uv", cache.root() / "uv/bin")
         _run([uv, "venv", "-q", "--clear", "--relocatable", "--python", sys.executable, str(target)], "borg's environment", "1 s")
         _run([uv, "pip", "install", "-q", "--python", str(target / "bin/python"), f"borgbackup=={BORG}"], f"borg {BORG}", "1 min")

@@ -1,4 +1,4 @@
-"""Debian packages that the harness needs: packages.txt lists the cluster's, others have lists of their own."""
+"""Debian packages the cluster needs; packages.txt lists them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import os
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.cluster import progress
 from tests.cluster.errors import ClusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PACKAGES = Path(__file__).parent / "packages.txt"
 
@@ -19,8 +23,8 @@ def missing(wanted: list[str], dpkg_status: str) -> list[str]:
     return [name for name in wanted if name not in installed]
 
 
-def install(listed: Path = PACKAGES) -> None:
-    """Install what is missing of a list; silent and instant when nothing is."""
+def install(wanted: Sequence[str] | None = None) -> None:
+    """Install what is missing of packages.txt, or of `wanted`; silent and instant when nothing is."""
     try:
         status = subprocess.run(
             ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\\n"],
@@ -30,7 +34,7 @@ def install(listed: Path = PACKAGES) -> None:
         ).stdout
     except FileNotFoundError:
         raise ClusterError("the cluster harness runs on Debian 12; elsewhere set KUBECONFIG to a cluster of your own") from None
-    absent = missing(listed.read_text().split(), status)
+    absent = missing(list(wanted or PACKAGES.read_text().split()), status)
     if not absent:
         return
     if os.geteuid() != 0:

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from iot_backup.crypto.identity import Identity
+from tests.azurite.fixtures import azurite
 from tests.minio.fixtures import minio, minio_binary
 from tests.pipeline.sites import Bucket, Folder, Place, Site, open_to_all
 
-__all__ = ["minio", "minio_binary"]
+__all__ = ["azurite", "minio", "minio_binary"]
 
 
 @pytest.fixture(params=["volume", "s3"])

@@ -10,19 +10,20 @@ from typing import Any
 import click
 
 from iot_backup.cli import running
-from iot_backup.cli.options import Setting, common, identity
+from iot_backup.cli.options import Setting, common, identity, storage
 
 
 @click.command(name="list")
 @click.argument("job", required=False)
 @identity
+@storage
 @common
-def list_(setting: Setting, job: str | None, identity_file: Path | None) -> int:
+def list_(setting: Setting, job: str | None, identity_file: Path | None, storage: str | None) -> int:
     """The backups that are stored, of JOB or of all, as the storage itself tells them."""
     from iot_backup.standalone import catalogue, output, records, sites
     from iot_backup.units import format_size
 
-    config = setting.config()
+    config = setting.seen_from(storage)
     wanted = sites.job(config, job) if job else None
     found, losses = catalogue.listed(config, wanted, setting.machine(), catalogue.Key(identity_file))
     for loss in losses:
@@ -42,13 +43,14 @@ def list_(setting: Setting, job: str | None, identity_file: Path | None) -> int:
 @click.command()
 @click.argument("backup")
 @identity
+@storage
 @common
-def show(setting: Setting, backup: str, identity_file: Path | None) -> int:
+def show(setting: Setting, backup: str, identity_file: Path | None, storage: str | None) -> int:
     """One BACKUP: its record, what it builds on, and its files. Needs the key."""
     from iot_backup.standalone import catalogue, contents, output, records
 
     machine, key = setting.machine(), catalogue.Key(identity_file)
-    there, manifest = catalogue.chosen(setting.config(), backup, None, machine, key)
+    there, manifest = catalogue.chosen(setting.seen_from(storage), backup, None, machine, key)
     there = catalogue.unsealed(there, machine, key)
     record = records.of_manifest(there.root, manifest)
     chain = [records.of_manifest(there.root, parent) for parent in catalogue.parents(there, manifest)]
@@ -90,6 +92,7 @@ def show(setting: Setting, backup: str, identity_file: Path | None) -> int:
 )
 @running.listen_option
 @identity
+@storage
 @common
 def verify(setting: Setting, what: str | None, schedule: str | None, listen: str | None, **asked: Any) -> int:
     """Find out whether what is stored can be restored: one BACKUP, those of a JOB, or all. Exit code 65: not all."""
@@ -104,21 +107,23 @@ def verify(setting: Setting, what: str | None, schedule: str | None, listen: str
     return _verify(setting, what, **asked)
 
 
-def _options(level: int, percent: float, scratch: Path | None, identity_file: Path | None) -> list[str]:
+def _options(level: int, percent: float, scratch: Path | None, identity_file: Path | None, storage: str | None) -> list[str]:
     """The same for a process of its own."""
-    paths = {"--scratch": scratch, "--identity": identity_file}
-    given = [word for name, path in paths.items() if path is not None for word in (name, str(path))]
+    options = {"--scratch": scratch, "--identity": identity_file, "--storage": storage}
+    given = [word for name, value in options.items() if value is not None for word in (name, str(value))]
     return ["--level", str(level), "--percent", str(percent), *given]
 
 
-def _verify(setting: Setting, what: str | None, level: int, percent: float, scratch: Path | None, identity_file: Path | None) -> int:
+def _verify(
+    setting: Setting, what: str | None, level: int, percent: float, scratch: Path | None, identity_file: Path | None, storage: str | None
+) -> int:
     from iot_backup.standalone import catalogue, output, verifying
     from iot_backup.worker.cancelling import Cancel, on_signals
 
     cancel = Cancel()
     on_signals(cancel, lambda: None)
     asked = verifying.Asked(level, percent, catalogue.Key(identity_file), scratch)
-    answer = verifying.verified(setting.config(), what, asked, setting.machine(), cancel.requested)
+    answer = verifying.verified(setting.seen_from(storage), what, asked, setting.machine(), cancel.requested)
     for problem in answer.problems:
         click.echo(problem, err=True)
     click.echo(
@@ -132,13 +137,14 @@ def _verify(setting: Setting, what: str | None, level: int, percent: float, scra
 @click.argument("new")
 @click.option("--text", is_flag=True, help="Also what changed inside text files; always so for two configuration backups.")
 @identity
+@storage
 @common
-def diff(setting: Setting, old: str, new: str, text: bool, identity_file: Path | None) -> int:
+def diff(setting: Setting, old: str, new: str, text: bool, identity_file: Path | None, storage: str | None) -> int:
     """What changed from backup OLD to backup NEW: added (+), removed (-) and changed (~) paths. Needs the key."""
     from iot_backup.standalone import catalogue, contents, output, texts
     from iot_backup.standalone.diff import differences
 
-    config, machine, key = setting.config(), setting.machine(), catalogue.Key(identity_file)
+    config, machine, key = setting.seen_from(storage), setting.machine(), catalogue.Key(identity_file)
     sides = []
     for name in (old, new):
         there, manifest = catalogue.chosen(config, name, None, machine, key)

@@ -45,6 +45,15 @@ class Setting:
 
         return configfile.loaded(self.config_file, os.environ)
 
+    def seen_from(self, storage: str | None) -> Backup:
+        """The config as one of its storages shows it, or as it is; tells where a copy is known to be behind. InvalidSpec."""
+        from iot_backup.standalone import copies
+
+        config = self.config()
+        for sentence in copies.lags(config, storage, self.machine()):
+            click.echo(f"warning: {sentence}", err=True)
+        return copies.viewed(config, storage, os.environ)
+
     def machine(self) -> Machine:
         """For commands that only read: nothing is made."""
         from iot_backup.standalone import environment
@@ -60,6 +69,8 @@ identity = click.option(
     metavar="FILE",
     help="An age identity that opens the backups, instead of BACKUP_ENCRYPTION_KEY.",
 )
+
+storage = click.option("--storage", metavar="NAME", help="Look at the copy in this storage of the config, instead of the primary.")
 
 accept = click.option("--accept-newest", is_flag=True, help="Go on although this machine remembers newer backups than the storage shows.")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from iot_backup.cli.options import Setting, accept, bandwidth_limit, common, failed, identity, low_priority
+from iot_backup.cli.options import Setting, accept, bandwidth_limit, common, failed, identity, low_priority, storage
 
 if TYPE_CHECKING:
     from iot_backup.standalone.records import Record
@@ -94,6 +94,7 @@ _PATTERN = "gitignore's syntax, relative to the backed-up folder; can be repeate
 @low_priority
 @accept
 @identity
+@storage
 @common
 def restore(setting: Setting, what: str, target: Path, at: str | None, **asked: Any) -> int:
     """Bring a backup back: the newest of a job, or a certain one. A whole one is verified before the first byte is written."""
@@ -108,7 +109,9 @@ def restore(setting: Setting, what: str, target: Path, at: str | None, **asked: 
     asks = not (asked["plan"] or asked["yes"] or restoring.is_empty(target))
     if not asks:  # a person who is asked may also say Ctrl-C
         on_signals(cancel, lambda: None)
-    there, manifest = catalogue.chosen(setting.config(), what, moment, machine, key, accept_newest=asked["accept_newest"])
+    there, manifest = catalogue.chosen(
+        setting.seen_from(asked["storage"]), what, moment, machine, key, accept_newest=asked["accept_newest"]
+    )
     wish = restoring.Wish(key, asked["include"], asked["exclude"], asked["on_conflict"], asked["devices"], asked["bandwidth_limit"])
     click.echo(restoring.announced(there, manifest, target), err=True)
     if asked["plan"] or asks:

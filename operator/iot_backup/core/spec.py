@@ -72,7 +72,19 @@ class VolumeTarget(Wire):
     group: int = 65532
 
 
-StoreTarget = Annotated[S3Target | VolumeTarget, Field(discriminator="type")]
+class AzureTarget(Wire):
+    """A container of Azure's Blob Storage; only stand-alone sites have one."""
+
+    type: Literal["azure"] = "azure"
+    container: str
+    account: str
+    prefix: str = ""
+    endpoint: str | None = None
+    key: SecretSource
+    ca: SecretSource | None = None
+
+
+StoreTarget = Annotated[S3Target | VolumeTarget | AzureTarget, Field(discriminator="type")]
 
 
 class Encryption(Wire):

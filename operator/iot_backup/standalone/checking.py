@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from iot_backup.standalone import environment, sites
-from iot_backup.standalone.config import AZURE, USABLE, Backup
+from iot_backup.standalone.config import Backup
 from iot_backup.standalone.configfile import Problem
 
 
@@ -60,23 +60,38 @@ def plain(problem: Problem) -> dict[str, Any]:
 
 
 def _warnings(backup: Backup, environ: Mapping[str, str]) -> Iterator[str]:
-    if AZURE in backup.storage.names:
-        yield "backup.storage.azure is not written to yet"
-    first = {(job.storage or backup.storage.usable)[0] for job in backup.jobs if job.destination is None}
-    if len(backup.storage.usable) > 1 and first:
-        rest = ", ".join(name for name in USABLE if name in backup.storage.usable and name not in first)
-        if rest:
-            yield f"copies are not made yet: backups are written to {', '.join(sorted(first))}, not to {rest}"
     if backup.notifications is not None:
         yield "backup.notifications is not used yet: nobody is told"
-    if any(job.schedule for job in backup.jobs):
-        yield "schedules are not run yet: call `backup-manager execute JOB` from cron or a systemd timer"
     if any(job.encryption for job in backup.jobs) and not environ.get(environment.PASSPHRASE.key):
         yield f"{environment.PASSPHRASE.key} is not set: jobs that encrypt will refuse to run"
-    used = {sites.of_job(backup, job, environ).target.type for job in backup.jobs}
-    missing = [source.key for source in (environment.ACCESS_KEY, environment.SECRET_KEY) if not environ.get(source.key)]
-    if "s3" in used and missing:
-        yield f"{' and '.join(missing)} not set: jobs that write to s3 will refuse to run"
+    yield from _without_credentials(backup, environ)
+    yield from _crossed(backup, environ)
+
+
+def _without_credentials(backup: Backup, environ: Mapping[str, str]) -> Iterator[str]:
+    """Storages that cannot be reached: a primary stops its jobs, a copy only fails."""
+    primaries = {sites.of_job(backup, job, environ).target.type for job in backup.jobs}
+    used = primaries | {site.target.type for job in backup.jobs for site in sites.copies_of(backup, job, environ)}
+    wanted = {"s3": [environment.ACCESS_KEY.key, environment.SECRET_KEY.key], "azure": [environment.AZURE_KEY.key]}
+    if backup.storage.azure is not None and not backup.storage.azure.account:
+        wanted["azure"].insert(0, environment.AZURE_ACCOUNT)
+    for storage, names in wanted.items():
+        missing = [name for name in names if not environ.get(name)]
+        if storage in used and missing:
+            what = f"jobs that write to {storage} will refuse to run" if storage in primaries else f"copies to {storage} will fail"
+            yield f"{' and '.join(missing)} not set: {what}"
+
+
+def _crossed(backup: Backup, environ: Mapping[str, str]) -> Iterator[str]:
+    """A repository cannot be one job's own and another one's copy: whichever comes first decides whose identity it has."""
+    own = {sites.of_job(backup, job, environ).label: job.id for job in backup.jobs}
+    for job in backup.jobs:
+        for site in sites.copies_of(backup, job, environ):
+            if site.label in own:
+                yield (
+                    f"storage {site.storage} is where job {own[site.label]} writes to, and where job {job.id} copies to: "
+                    "a copy is refused where another repository is. Let both have the same first storage"
+                )
 
 
 def _yes(value: bool) -> str:

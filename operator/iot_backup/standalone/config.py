@@ -22,8 +22,6 @@ from iot_backup.core.spec import Globs
 from iot_backup.errors import IotBackupError
 
 LOCAL, S3, AZURE = "local", "s3", "azure"
-USABLE = (LOCAL, S3)
-"""Storages that a backup can be written to today."""
 PLAIN_SUFFIX = "-plain"
 """What the name of a site's repository without encryption ends with: one repository has one cipher."""
 
@@ -112,10 +110,14 @@ class S3Storage(Section):
 
 
 class AzureStorage(Section):
-    """Accepted, and not written to yet."""
+    """A container; its account's key comes from AZURE_STORAGE_KEY."""
 
-    container: str
+    container: Annotated[str, Field(min_length=1)]
     account: str | None = None
+    """None: AZURE_STORAGE_ACCOUNT."""
+    endpoint: str | None = None
+    """Of a server that is not Azure's: https://host[:port]/account. None: AZURE_STORAGE_ENDPOINT, else Azure's own of the account."""
+    prefix: str = ""
     retention_days: Days | None = None
 
 
@@ -131,18 +133,14 @@ class Storages(Section):
     @classmethod
     def _as_written(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         made = handler(value)
-        made._order = tuple(name for name in value if getattr(made, name)) if isinstance(value, dict) else ()
+        if isinstance(value, dict):
+            made._order = tuple(name for name in value if getattr(made, name))
         return made
 
     @property
     def names(self) -> tuple[str, ...]:
         """Those that there are, in the order of the file."""
         return self._order
-
-    @property
-    def usable(self) -> tuple[str, ...]:
-        """Those that backups can be written to."""
-        return tuple(name for name in self._order if name in USABLE)
 
 
 class Retention(Section):
@@ -168,7 +166,7 @@ class Job(Section):
     type: Literal["full", "incremental", "differential", "configuration"] = "full"
     source: Folder
     storage: Annotated[Names | None, Field(strict=False)] = None
-    """The first is the primary, which backups are written to. None: all that can be used."""
+    """The first is the primary, which backups are written to; they are copied to the others. None: all, in the order of the file."""
     destination: Folder | None = None
     """A folder, instead of `storage`."""
     chain: Name | None = None

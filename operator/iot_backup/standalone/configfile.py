@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from iot_backup.errors import InvalidSpec
 from iot_backup.standalone import config, yamlfile
-from iot_backup.standalone.config import AZURE, Backup, File, Job
+from iot_backup.standalone.config import Backup, File, Job
 from iot_backup.standalone.yamlfile import Document
 
 _TYPES = {
@@ -135,12 +135,10 @@ def _storage(job: Job, backup: Backup, path: yamlfile.Path) -> Iterator[tuple[An
         yield (*path, "destination"), "stands beside storage: a job has one of them"
     elif job.storage is not None and not job.storage:
         yield (*path, "storage"), "is an empty list: name a storage, or remove it"
-    elif job.storage is None and job.destination is None and not backup.storage.usable:
-        yield ("backup", "storage"), f"has no storage that job {job.id!r} could use: add local or s3"
+    elif job.storage is None and job.destination is None and not backup.storage.names:
+        yield ("backup", "storage"), f"has no storage that job {job.id!r} could use: add local, s3 or azure"
     for name in job.storage or ():
-        if name == AZURE:
-            yield (*path, "storage"), "names azure, which this version cannot write to yet: name local or s3"
-        elif name not in backup.storage.names:
+        if name not in backup.storage.names:
             yield (*path, "storage"), f"names {name!r}, which is not in backup.storage", nearest(name, backup.storage.names)
 
 

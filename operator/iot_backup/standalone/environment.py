@@ -16,6 +16,11 @@ ACCESS_KEY = SecretSource(secret=_VARIABLE, key="AWS_ACCESS_KEY_ID")
 SECRET_KEY = SecretSource(secret=_VARIABLE, key="AWS_SECRET_ACCESS_KEY")
 CA = SecretSource(secret=_VARIABLE, key="AWS_CA_BUNDLE")
 """The variable names a file; its content is the value."""
+AZURE_ACCOUNT = "AZURE_STORAGE_ACCOUNT"
+AZURE_ENDPOINT = "AZURE_STORAGE_ENDPOINT"
+AZURE_KEY = SecretSource(secret=_VARIABLE, key="AZURE_STORAGE_KEY")
+AZURE_CA = SecretSource(secret=_VARIABLE, key="REQUESTS_CA_BUNDLE")
+"""As Azure's own command line has it: the variable names a file; its content is the value."""
 PASSPHRASE = SecretSource(secret=_VARIABLE, key="BACKUP_ENCRYPTION_KEY")
 NEW_PASSPHRASE = SecretSource(secret=_VARIABLE, key="BACKUP_ENCRYPTION_KEY_NEW")
 WRITER = SecretSource(secret=_FILE, key="writer.key")
@@ -25,10 +30,11 @@ STATE_DIR = "STATE_DIR"
 
 def secrets(environ: Mapping[str, str], *, writer: bytes = b"", identity: Path | None = None) -> HeldSecrets:
     """Everything an order may name. SecretMissing for a file that cannot be read."""
-    values = {source.key: os.fsencode(environ.get(source.key, "")) for source in (ACCESS_KEY, SECRET_KEY, PASSPHRASE)}
+    values = {source.key: os.fsencode(environ.get(source.key, "")) for source in (ACCESS_KEY, SECRET_KEY, AZURE_KEY, PASSPHRASE)}
     values[WRITER.key] = writer
-    if bundle := environ.get(CA.key):
-        values[CA.key] = _read(Path(bundle), f"{CA.key} names the file")
+    for source in (CA, AZURE_CA):
+        if bundle := environ.get(source.key):
+            values[source.key] = _read(Path(bundle), f"{source.key} names the file")
     if identity is not None:
         values[IDENTITY.key] = _read(identity, "--identity names the file")
     return HeldSecrets(values)

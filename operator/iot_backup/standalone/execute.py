@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from iot_backup.core.report import BackupResult, Warn
 from iot_backup.errors import AccessDenied, Internal, InvalidSpec, IotBackupError, Untrusted
 from iot_backup.repository import clocks, creation
 from iot_backup.repository.writers import Keys
-from iot_backup.standalone import environment, records, sites
+from iot_backup.standalone import copies, environment, records, sites
 from iot_backup.standalone.config import Backup, Job
 from iot_backup.standalone.journal import Journal
-from iot_backup.standalone.machine import Machine
+from iot_backup.standalone.machine import Machine, make_folder
 from iot_backup.standalone.records import Record
 from iot_backup.standalone.sites import Site
 from iot_backup.standalone.state import Head, Memory, State
@@ -102,7 +102,8 @@ def execute(config: Backup, job: Job, wish: Wish, machine: Machine, cancel: Canc
         environment.check_passphrase(machine.environ, job.id)
     site, chain = sites.of_job(config, job, machine.environ), sites.chain(config, job, machine.environ)
     source = Path(job.source).resolve()
-    _check_apart(source, site)
+    for each in (site, *sites.copies_of(config, job, machine.environ)):
+        _check_apart(source, each)
     state = machine.state_of(site)
     with state.alone(chain):
         newcomer = not state.has_writer_key
@@ -129,7 +130,10 @@ def execute(config: Backup, job: Job, wish: Wish, machine: Machine, cancel: Canc
         )
         result, warnings = run_backup(order, secrets, source, cancel, progress)
         state.remember(lambda memory: (memory or before.memory).with_head(chain, _head(result)))
-    return records.of_result(job.id, _archive(site, result), result, (*before.warnings, *warnings))
+    cancel.commit_ended()
+    answers = copies.made(config, job, machine, cancel, wish.bandwidth_limit)
+    told = (*before.warnings, *warnings, *copies.warnings(answers))
+    return replace(records.of_result(job.id, _archive(site, result), result, told), copies=answers)
 
 
 def _check_apart(source: Path, site: Site) -> None:
@@ -160,7 +164,7 @@ def _before(site: Site, state: State, secrets: Secrets, fingerprint: str | None,
 def _met(site: Site, state: State, secrets: Secrets, fingerprint: str | None, *, newcomer: bool) -> Before:
     """A repository that this machine does not know: made if there is none, else it must prove itself, or a person vouch for it."""
     if isinstance(site.target, spec.VolumeTarget):
-        _make(Path(site.target.mount))
+        make_folder(Path(site.target.mount))
     found, warnings = probe(spec.ProbeOrder(repository=site.repository(), fingerprint=fingerprint), secrets)
     if not found.confirmed:
         raise Untrusted(
@@ -191,13 +195,6 @@ def _check_admitted(site: Site, state: State, *, admitted: bool) -> None:
         f"the repository in storage {site.storage} is not encrypted, and takes backups only from the machine that made it, by its writer key. "
         f"Bring {state.folder} back from a copy, or begin anew under another backup.site or path."
     )
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o770, parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidSpec(f"the storage's folder {folder} cannot be made: {error.strerror}. Make it, or name another one.") from error
 
 
 def _head(result: BackupResult) -> Head:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from iot_backup.errors import InvalidSpec
 from iot_backup.standalone import environment
 from iot_backup.standalone.sites import Site
 from iot_backup.standalone.state import State
@@ -40,6 +41,14 @@ def remembering(option: Path | None, environ: Mapping[str, str]) -> Iterator[tup
             f"Name a folder that outlives the run by --state-dir or {environment.STATE_DIR}."
         )
         yield Path(passing), warning
+
+
+def make_folder(folder: Path) -> None:
+    """A local storage's folder, if it is not there. InvalidSpec."""
+    try:
+        folder.mkdir(mode=0o770, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidSpec(f"the storage's folder {folder} cannot be made: {error.strerror}. Make it, or name another one.") from error
 
 
 def _is_writable(folder: Path) -> bool:

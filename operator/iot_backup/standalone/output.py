@@ -42,6 +42,8 @@ def fields(record: Mapping[str, Any]) -> str:
     """One fact a line; what is empty is left out."""
     lines = []
     for name, value in record.items():
+        if isinstance(value, dict):
+            value = [f"{key}: {inner}" for key, inner in value.items()]  # noqa: PLW2901
         for each in value if isinstance(value, list) else [value]:
             if each not in (None, ""):
                 text = f"{each} ({format_size(each)})" if name.endswith("bytes") and each >= 1024 else str(each)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,6 +40,8 @@ class Record:
     """`sha256:` of the archive."""
     warnings: tuple[str, ...] = ()
     error: str | None = None
+    copies: Mapping[str, str] = field(default_factory=dict)
+    """Of a run, by further storage: `completed`, or `failed: ` and why."""
 
     @property
     def exit_code(self) -> int:
@@ -62,7 +64,8 @@ def of_plain(fields: Mapping[str, Any]) -> Record:
     """What `plain` made; fields of a newer version are left out. KeyError, TypeError, ValueError for anything else."""
     known = {name: value for name, value in fields.items() if name in Record.__dataclass_fields__}
     moments = {name: _moment(known.get(name)) for name in ("start_time", "end_time")}
-    return Record(**{**known, **moments, "warnings": tuple(known.get("warnings", ()))})
+    plain = {"warnings": tuple(known.get("warnings", ())), "copies": dict(known.get("copies", {}))}
+    return Record(**{**known, **moments, **plain})
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from iot_backup.core import spec
 from iot_backup.errors import InvalidSpec
 from iot_backup.standalone import environment
-from iot_backup.standalone.config import LOCAL, PLAIN_SUFFIX, Backup, Job
+from iot_backup.standalone.config import AZURE, LOCAL, PLAIN_SUFFIX, Backup, Job
 from iot_backup.standalone.configfile import nearest
 
 
@@ -64,9 +64,23 @@ def job(backup: Backup, id_: str) -> Job:
 
 def of_job(backup: Backup, wanted: Job, environ: Mapping[str, str]) -> Site:
     """Where the job's backups are written to."""
-    name = backup.site if wanted.encryption else backup.site + PLAIN_SUFFIX
-    storage = wanted.destination or (wanted.storage or backup.storage.usable)[0]
-    return Site(name, storage, _target(backup, storage, environ))
+    storage = wanted.destination or storages(backup, wanted)[0]
+    return Site(_name(backup, wanted), storage, _target(backup, storage, environ))
+
+
+def copies_of(backup: Backup, wanted: Job, environ: Mapping[str, str]) -> list[Site]:
+    """Where its backups are copied to, in the order of the config."""
+    further = () if wanted.destination else storages(backup, wanted)[1:]
+    return [
+        Site(_name(backup, wanted), storage, _target(backup, storage, environ))
+        for storage in dict.fromkeys(further)
+        if storage != storages(backup, wanted)[0]
+    ]
+
+
+def storages(backup: Backup, wanted: Job) -> tuple[str, ...]:
+    """The names of a job's storages, unless it has a `destination`; the first is the primary."""
+    return wanted.storage or backup.storage.names
 
 
 def all_of(backup: Backup, environ: Mapping[str, str]) -> list[Site]:
@@ -88,12 +102,18 @@ def chain(backup: Backup, wanted: Job, environ: Mapping[str, str]) -> str:
     return (first.chain or first.id) if first else wanted.id
 
 
+def _name(backup: Backup, wanted: Job) -> str:
+    return backup.site if wanted.encryption else backup.site + PLAIN_SUFFIX
+
+
 def _target(backup: Backup, storage: str, environ: Mapping[str, str]) -> spec.StoreTarget:
     if storage.startswith("/"):
         return _folder(storage)
     if storage == LOCAL:
         assert backup.storage.local is not None, "a job names storages that there are"
         return _folder(backup.storage.local.path)
+    if storage == AZURE:
+        return _azure(backup, environ)
     s3 = backup.storage.s3
     assert s3 is not None, "a job names storages that there are"
     return spec.S3Target(
@@ -105,6 +125,19 @@ def _target(backup: Backup, storage: str, environ: Mapping[str, str]) -> spec.St
         access_key_id=environment.ACCESS_KEY,
         secret_access_key=environment.SECRET_KEY,
         ca=environment.CA if environ.get(environment.CA.key) else None,
+    )
+
+
+def _azure(backup: Backup, environ: Mapping[str, str]) -> spec.AzureTarget:
+    azure = backup.storage.azure
+    assert azure is not None, "a job names storages that there are"
+    return spec.AzureTarget(
+        container=azure.container,
+        account=azure.account or environ.get(environment.AZURE_ACCOUNT, ""),
+        prefix=azure.prefix,
+        endpoint=azure.endpoint or environ.get(environment.AZURE_ENDPOINT) or None,
+        key=environment.AZURE_KEY,
+        ca=environment.AZURE_CA if environ.get(environment.AZURE_CA.key) else None,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iot_backup.core import layout
-from iot_backup.core.spec import Repository, S3Target, SecretSource, VolumeTarget
+from iot_backup.core.spec import AzureTarget, Repository, S3Target, SecretSource, VolumeTarget
 from iot_backup.errors import Internal, InvalidSpec
 from iot_backup.storage import keys, secret_values
 
@@ -23,6 +23,8 @@ def open_store(repository: Repository, secrets: Secrets) -> Store:
     target = repository.store
     if isinstance(target, S3Target):
         return _s3(target, _root(target.prefix, "spec.s3.prefix", repository), secrets)
+    if isinstance(target, AzureTarget):
+        return _azure(target, _root(target.prefix, "backup.storage.azure.prefix", repository), secrets)
     return _volume(target, _root(target.path, "spec.volume.path", repository))
 
 
@@ -46,6 +48,22 @@ def _s3(target: S3Target, root: str, secrets: Secrets) -> Store:
         ca_from=f"{secrets.entry(target.ca)} and the system's" if target.ca else "no caBundleSecretRef is set",
     )
     return S3Store(location, root, conditional_writes=target.conditional_writes)
+
+
+def _azure(target: AzureTarget, root: str, secrets: Secrets) -> Store:
+    from iot_backup.storage.azure import AzureStore
+    from iot_backup.storage.azure_client import Location
+
+    location = Location(
+        target.container,
+        account=target.account,
+        key=secret_values.text(secrets, target.key),
+        endpoint=target.endpoint,
+        ca=None if target.ca is None else secret_values.text(secrets, target.ca),
+        key_from=secrets.holder(target.key),
+        ca_from=f"{secrets.entry(target.ca)} and the system's" if target.ca else "REQUESTS_CA_BUNDLE is not set",
+    )
+    return AzureStore(location, root)
 
 
 def _volume(target: VolumeTarget, root: str) -> Store:

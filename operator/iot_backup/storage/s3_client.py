@@ -72,33 +72,33 @@ class Timing:
         return {"max_retries": 100, "retry_timeout": timedelta(seconds=self.retry), "backoff": waits}  # type: ignore[typeddict-item]
 
 
-def control(location: Location, timing: Timing) -> Client:
+def control(timing: Timing) -> tuple[ClientConfig, RetryConfig]:
     """For small requests."""
-    return _client(location, timing, {"timeout": _span(timing.control)}, timing.retries())
+    return _options(timing, {"timeout": _span(timing.control)}), timing.retries()
 
 
-def upload(location: Location, timing: Timing) -> Client:
+def upload(timing: Timing) -> tuple[ClientConfig, RetryConfig]:
     """For parts on their way up."""
-    return _client(location, timing, {"timeout": _span(timing.transfer)}, timing.retries())
+    return _options(timing, {"timeout": _span(timing.transfer)}), timing.retries()
 
 
-def download(location: Location, timing: Timing) -> Client:
+def download(timing: Timing) -> tuple[ClientConfig, RetryConfig]:
     """For parts on their way down."""
-    return _client(location, timing, {"timeout": _span(timing.transfer), "read_timeout": _span(timing.idle)}, timing.retries())
+    return _options(timing, {"timeout": _span(timing.transfer), "read_timeout": _span(timing.idle)}), timing.retries()
 
 
-def greeting(location: Location, timing: Timing) -> Client:
+def greeting(timing: Timing) -> tuple[ClientConfig, RetryConfig]:
     """For the first contact: one attempt, so that a certificate nobody trusts is told at once."""
-    return _client(location, timing, {"timeout": _span(timing.control)}, {"max_retries": 0})
+    return _options(timing, {"timeout": _span(timing.control)}), {"max_retries": 0}
 
 
-def _client(location: Location, timing: Timing, options: ClientConfig, retries: RetryConfig) -> Client:
-    options = {
-        **options,
-        "connect_timeout": _span(timing.connect),
-        "allow_http": location.url.startswith("http://"),
-        "user_agent": "iot-backup-operator",
-    }
+def _options(timing: Timing, options: ClientConfig) -> ClientConfig:
+    return {**options, "connect_timeout": _span(timing.connect), "user_agent": "iot-backup-operator"}
+
+
+def client(location: Location, options: ClientConfig, retries: RetryConfig) -> Client:
+    """Of one bucket. UntrustedCertificate for certificates that cannot be read."""
+    options = {**options, "allow_http": location.url.startswith("http://")}
     if location.ca is not None:
         options["root_certificate"] = location.ca
     config: S3Config = {

@@ -91,7 +91,7 @@ class Attempt:
 def explain(error: Exception, attempt: Attempt) -> IotBackupError:
     """The error of our own for one of obstore's. Bodies of answers are not repeated: some quote signatures and keys."""
     text = str(error)
-    code, status = code_of(error), _status(text)
+    code, status = code_of(error), status_of(text)
     if isinstance(error, AlreadyExistsError):
         return AlreadyExists(f"{attempt.key} is in bucket {attempt.location.bucket} already")
     if code or status:
@@ -101,7 +101,7 @@ def explain(error: Exception, attempt: Attempt) -> IotBackupError:
 
 def answered(error: Exception) -> bool:
     """Whether the store gave any answer at all."""
-    return isinstance(error, FileNotFoundError) or bool(code_of(error) or _status(str(error)))
+    return isinstance(error, FileNotFoundError) or bool(code_of(error) or status_of(str(error)))
 
 
 def code_of(error: Exception) -> str:
@@ -145,9 +145,9 @@ def _denied(code: str, attempt: Attempt) -> str:
 
 
 def _unreachable(text: str, attempt: Attempt) -> IotBackupError:
-    certificate = _CERTIFICATE.search(text)
+    certificate = certificate_of(text)
     if certificate:
-        return UntrustedCertificate(_untrusted(certificate[1], attempt.location))
+        return UntrustedCertificate(_untrusted(certificate, attempt.location))
     for sign, kind, sentence in _FAILURES:
         if sign in text:
             return kind(sentence.format(unknown=_unknown(attempt), style=_style(attempt.location), **_words(attempt)))
@@ -176,6 +176,13 @@ def _unknown(attempt: Attempt) -> str:
     return "; whether it was stored is unknown." if attempt.verb == "write" else "."
 
 
-def _status(text: str) -> int:
+def certificate_of(text: str) -> str:
+    """Why a certificate was refused, in the TLS library's word, or ""."""
+    found = _CERTIFICATE.search(text)
+    return found[1] if found else ""
+
+
+def status_of(text: str) -> int:
+    """The HTTP status in the answer, or 0."""
     found = _STATUS.search(text)
     return int(found[1]) if found else 0

@@ -140,7 +140,7 @@ class _Attempt:
 
     def _size_hint(self, *, compressed: bool) -> int:
         order = self.order
-        if not isinstance(order.repository.store, spec.S3Target):
+        if isinstance(order.repository.store, spec.VolumeTarget):
             return 0
         check, one = self.cancel.check, order.one_file_system
         return expected_size(self.root, self.selection, one_file_system=one, compressed=compressed, check=check)

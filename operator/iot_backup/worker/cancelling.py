@@ -56,6 +56,11 @@ class Cancel:
                 self._committing = True
         self.check()
 
+    def commit_ended(self) -> None:
+        """What was committed is known to be stored: what comes after it may be stopped again."""
+        with self._lock:
+            self._committing = False
+
 
 def on_signals(cancel: Cancel, give_up: Callable[[], None]) -> None:
     """SIGTERM and SIGINT request a stop; if the run has not ended GRACE_SECONDS later, `give_up` is called and the process ends with 143.

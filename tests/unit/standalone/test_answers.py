@@ -88,7 +88,7 @@ def test_a_try_that_failed_has_a_record_too(error: IotBackupError, status: str) 
     plain = records.of_failure("job", "full", error, WHEN, WHEN).plain()
     assert list(plain) == [
         *("id", "job", "type", "status", "archive", "start_time", "end_time"),
-        *("size_bytes", "source_bytes", "files", "checksum", "warnings", "error"),
+        *("size_bytes", "source_bytes", "files", "checksum", "warnings", "error", "copies"),
     ]
     assert (plain["status"], plain["error"], plain["start_time"]) == (status, f"{error.reason}: no", "2026-01-31T12:00:00Z")
 
@@ -102,9 +102,9 @@ def test_the_first_config_there_was_is_told_what_will_not_happen_yet() -> None:
         ("config-backup", "default-plain", "config-backup"),
     ]
     assert [warning.split(":")[0] for warning in found.warnings] == [
-        "backup.storage.azure is not written to yet",
-        "copies are not made yet",
         "backup.notifications is not used yet",
-        "schedules are not run yet",
         "BACKUP_ENCRYPTION_KEY is not set",
+        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY not set",
+        "AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY not set",
     ]
+    assert found.warnings[-1].endswith("copies to azure will fail")

@@ -38,12 +38,11 @@ def test_the_first_config_there_was_loads_as_it_is() -> None:
     ]
     assert backup.site == "default"
     assert backup.storage.names == ("local", "s3", "azure")
-    assert backup.storage.usable == ("local", "s3")
 
 
 def test_the_order_of_storages_is_that_of_the_file() -> None:
     text = "backup:\n  storage:\n    azure: {container: c}\n    s3: {bucket: b}\n    local: {path: /x}\n"
-    assert loaded(text).storage.usable == ("s3", "local")
+    assert loaded(text).storage.names == ("azure", "s3", "local")
 
 
 @pytest.mark.parametrize(
@@ -76,9 +75,8 @@ def test_the_order_of_storages_is_that_of_the_file() -> None:
         (HEAD + "  jobs:\n    - {id: a, source: /a, storage: [s4]}\n", ["backup.yml:5: backup.jobs[0].storage names 's4', which is not in backup.storage"]),
         (HEAD + "  jobs:\n    - {id: a, source: /a, storage: lokal}\n", ["backup.yml:5: backup.jobs[0].storage names 'lokal', which is not in backup.storage; did you mean 'local'?"]),
         (HEAD + "  jobs:\n    - {id: a, source: /a, storage: []}\n", ["backup.yml:5: backup.jobs[0].storage is an empty list: name a storage, or remove it"]),
-        (HEAD + "    azure: {container: c}\n  jobs:\n    - {id: a, source: /a, storage: [azure]}\n", ["backup.yml:6: backup.jobs[0].storage names azure, which this version cannot write to yet: name local or s3"]),
         (HEAD + "  jobs:\n    - {id: a, source: /a, storage: local, destination: /d}\n", ["backup.yml:5: backup.jobs[0].destination stands beside storage: a job has one of them"]),
-        ("backup:\n  storage:\n    azure: {container: c}\n  jobs:\n    - {id: a, source: /a}\n", ["backup.yml:2: backup.storage has no storage that job 'a' could use: add local or s3"]),
+        ("backup:\n  storage: {}\n  jobs:\n    - {id: a, source: /a}\n", ["backup.yml:2: backup.storage has no storage that job 'a' could use: add local, s3 or azure"]),
         (
             HEAD + "  jobs:\n    - {id: a, source: /a, schedule: 0 2 * *}\n",
             [
