@@ -38,7 +38,7 @@ lint: $(VENV)/.ready ## style of code, Dockerfile, YAML and shell
 	@$(VENV)/bin/ruff check operator tests extras
 	@$(VENV)/bin/ruff format --check operator tests extras
 	@$(VENV)/bin/hadolint Dockerfile
-	@$(VENV)/bin/yamllint --strict -c .yamllint crds k8s examples charts/*/Chart.yaml charts/*/values.yaml
+	@$(VENV)/bin/yamllint --strict -c .yamllint config docker-compose.backup.yml crds k8s examples charts/*/Chart.yaml charts/*/values.yaml
 	@$(VENV)/bin/shellcheck .ci/run
 
 .PHONY: types
@@ -80,6 +80,10 @@ cluster: $(VENV)/.ready packages ## start the real cluster with operator and Min
 .PHONY: cluster-down
 cluster-down: $(VENV)/.ready ## stop it; leaves nothing behind
 	@$(PY) -m tests.cluster down
+
+.PHONY: month
+month: $(VENV)/.ready packages ## forty simulated days of the seed's config on a real PostgreSQL, with 200 kills at random moments
+	@SIMULATED_DAYS=40 SIMULATED_KILLS=200 SIMULATED_RETENTION=0 $(PY) -m pytest -p no:cacheprovider -v tests/pipeline/test_month.py
 
 .PHONY: bench
 bench: $(VENV)/.ready ## the engine beside tar|zstd|age, restic and others; ARGS="--scale 0.2 --rounds 3 --only A,B"

@@ -59,7 +59,7 @@ BORG = Tool(
     "borg",
     'cd "$SRC" && borg create -C zstd,3 "$OUT/r::a" . && sync -f "$OUT"',
     prepare='borg init -e repokey "$OUT/r"',
-    again='cd "$SRC" && borg create -C zstd,3 "$OUT/r::b" . && sync -f "$OUT"',
+    again='cd "$SRC" && borg create -C zstd,3 "$OUT/r::{now:%Y%m%d%H%M%S%f}" . && sync -f "$OUT"',
     restore='cd "$DEST" && borg extract "$OUT/r::a"',
     how="the package borgbackup of Debian, Ubuntu and others.",
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from iot_backup import __version__, vocabulary
-from iot_backup.cli import configs, health, keys, looks, runs
+from iot_backup.cli import configs, health, keys, looks, retention, running, runs
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -58,5 +58,17 @@ def worker(operation: str, spec_file: Path, spec_sha256: str, report_file: Path,
     raise SystemExit(run(operation, spec_file, spec_sha256, Pod.of(os.environ, report_file, secrets, source, target)))
 
 
-for _command in (runs.execute, runs.restore, looks.list_, looks.show, looks.verify, looks.diff, configs.config, health.doctor, keys.key):
+for _command in (
+    runs.execute,
+    running.run,
+    runs.restore,
+    looks.list_,
+    looks.show,
+    looks.verify,
+    looks.diff,
+    configs.config,
+    health.doctor,
+    retention.retention,
+    keys.key,
+):
     main.add_command(_command)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
+from iot_backup.cli import running
 from iot_backup.cli.options import Setting, common, identity, storage
 
 
@@ -84,13 +87,36 @@ def show(setting: Setting, backup: str, identity_file: Path | None, storage: str
 @click.option(
     "--scratch", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Level 4: where to restore into; else $TMPDIR."
 )
+@click.option(
+    "--schedule", metavar="CRON", help="Stay, and verify everything at these times; else $VERIFICATION_SCHEDULE, if nothing is named."
+)
+@running.listen_option
 @identity
 @storage
 @common
-def verify(
+def verify(setting: Setting, what: str | None, schedule: str | None, listen: str | None, **asked: Any) -> int:
+    """Find out whether what is stored can be restored: one BACKUP, those of a JOB, or all. Exit code 65: not all."""
+    if schedule and what:
+        from iot_backup.errors import InvalidSpec
+
+        raise InvalidSpec("--schedule verifies everything that is stored: leave JOB or BACKUP out")
+    if schedule is None and what is None:
+        schedule = os.environ.get("VERIFICATION_SCHEDULE")
+    if schedule:
+        return running.verify_by(setting, schedule, listen, _options(**asked))
+    return _verify(setting, what, **asked)
+
+
+def _options(level: int, percent: float, scratch: Path | None, identity_file: Path | None, storage: str | None) -> list[str]:
+    """The same for a process of its own."""
+    others = {"--scratch": scratch, "--identity": identity_file, "--storage": storage}
+    given = [word for name, value in others.items() if value is not None for word in (name, str(value))]
+    return ["--level", str(level), "--percent", str(percent), *given]
+
+
+def _verify(
     setting: Setting, what: str | None, level: int, percent: float, scratch: Path | None, identity_file: Path | None, storage: str | None
 ) -> int:
-    """Find out whether what is stored can be restored: one BACKUP, those of a JOB, or all. Exit code 65: not all."""
     from iot_backup.standalone import catalogue, output, verifying
     from iot_backup.worker.cancelling import Cancel, on_signals
 

@@ -18,6 +18,8 @@ WRITERS = "writers/"
 ANNOUNCE = "announce/"
 CHAINS = "chains/"
 DOOMED = "doomed/"
+HOLDS = "holds/"
+REMOVED = "removed/"
 GENERATIONS = "generations/"
 
 ARCHIVE_SUFFIX = {"Age": "tar.zst.age", "AES256": "tar.zst.aes256", "None": "tar.zst"}
@@ -28,6 +30,9 @@ _STAMP = "%Y%m%dt%H%M%Sz"
 _MANIFEST = re.compile(r"chains/(?P<chain>[^/]+)/(?P<stamp>\d{8}t\d{6}z)-(?P<id>[0-9a-f]{16})\.manifest\.json")
 _KEY_FILE = re.compile(r"keys/(?P<digest>[0-9a-f]{16})-(?P<serial>[1-9][0-9]{0,5})\.(?P<way>scrypt|recipients)")
 _WRITER = re.compile(r"writers/(?P<id>[0-9a-f]{16})(?:\.(?P<edition>[2-9]|[1-9][0-9]{1,5}))?")
+_DOOMED = re.compile(r"doomed/(?P<id>[0-9a-f]{16})")
+_HOLD = re.compile(r"holds/(?P<id>[0-9a-f]{16})\.(?P<reason>[a-z]+(?:-[a-z]+)*)")
+_REMOVED = re.compile(r"removed/(?P<chain>[^/]+)/(?P<first>[1-9][0-9]{0,18})-(?P<last>[1-9][0-9]{0,18})-(?P<digest>[0-9a-f]{16})")
 _WANTED = ".wanted"
 LAST = 999_999
 """The highest serial of a key file and edition of an admission that counts."""
@@ -103,6 +108,34 @@ def member_of_manifest(key: str) -> Member | None:
     except (ValueError, InvalidSpec):
         return None
     return member if member.manifest == key else None
+
+
+def doomed_id(key: str) -> str | None:
+    """The backup that a listed marker names; None if it is not one that we would have built."""
+    match = _DOOMED.fullmatch(key)
+    return match["id"] if match else None
+
+
+def hold(id_: str, reason: str) -> str:
+    """What keeps a backup: pinned, last-good, frozen, damaged."""
+    return f"{HOLDS}{id_}.{reason}"
+
+
+def hold_parts(key: str) -> tuple[str, str] | None:
+    """Id and reason of a listed hold; None if it is not one that we would have built."""
+    match = _HOLD.fullmatch(key)
+    return (match["id"], match["reason"]) if match else None
+
+
+def removed(chain: str, first: int, last: int, digest: str) -> str:
+    """A record of what retention took away: lowest and highest number, and 16 hex of the SHA-256 of its bytes."""
+    return f"{REMOVED}{checked(chain, 'chain')}/{first}-{last}-{digest}"
+
+
+def removed_chain(key: str) -> str | None:
+    """The chain that a listed record of a removal is of; None if it is not one that we would have built."""
+    match = _REMOVED.fullmatch(key)
+    return match["chain"] if match else None
 
 
 def key_file(recipient_digest: str, serial: int, way: str) -> str:

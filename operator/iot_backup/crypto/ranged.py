@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import Future
+from threading import Lock
 
 from iot_backup.crypto import cipher as ciphers
 from iot_backup.crypto import container
@@ -10,6 +13,9 @@ from iot_backup.crypto.age import Unwrapper, opened_header
 from iot_backup.crypto.cipher import Aead
 from iot_backup.crypto.stream import CHUNK, SEALED, TAG, open_chunk
 from iot_backup.errors import CorruptData, StorageUnavailable
+
+_SHARED = 4
+"""Last chunks of reads that are kept for the reads behind them: as many as are under way beside each other, and a few more."""
 
 Fetch = Callable[[int, int], bytes]
 """`length` bytes from `start` of the stored object."""
@@ -32,6 +38,8 @@ class RangedReader:
         """
         self._fetch = fetch
         self._stored = size
+        self._lock = Lock()
+        self._shared: OrderedDict[int, Future[bytes | None]] = OrderedDict()
         self._key: Aead | None = None
         self._begin = self._count = 0
         self.size = size
@@ -44,6 +52,8 @@ class RangedReader:
 
     def read(self, start: int, length: int) -> bytes:
         """`length` bytes of content from `start`, fewer only where it ends. One fetch, of the chunks that these bytes are in.
+
+        The chunk that the read before it ended in is taken from there, once, also while that read is still under way.
 
         CorruptData: the object is shorter than signed, or a chunk is not the one written there. StorageUnavailable.
         """
@@ -58,14 +68,50 @@ class RangedReader:
 
     def _opened(self, key: Aead, start: int, end: int) -> bytes:
         first, last = start // CHUNK, (end - 1) // CHUNK
+        with self._lock:
+            before = self._shared.pop(first, None)
+        begin = first if before is None else first + 1
+        if begin > last:
+            plain = self._taken(key, before, first)
+        else:
+            plain = self._run(key, begin, last)
+            if before is not None:
+                plain = self._taken(key, before, first) + plain
+        return bytes(memoryview(plain)[start - first * CHUNK : end - first * CHUNK])
+
+    def _taken(self, key: Aead, before: Future[bytes | None] | None, number: int) -> bytearray:
+        """The chunk that another read opens; fetched after all if that read failed, whose error is its own."""
+        data = before.result() if before is not None else None
+        return self._chunks(key, number, number) if data is None else bytearray(data)
+
+    def _run(self, key: Aead, first: int, last: int) -> bytearray:
+        """Consecutive chunks, the last of them also for the read that goes on there. Nobody is waited for before it is there or missing."""
+        shared: Future[bytes | None] = Future()
+        with self._lock:
+            self._shared[last] = shared
+            while len(self._shared) > _SHARED:
+                self._shared.popitem(last=False)
+        try:
+            plain = self._chunks(key, first, last)
+        except BaseException:
+            with self._lock:
+                if self._shared.get(last) is shared:
+                    del self._shared[last]
+            shared.set_result(None)
+            raise
+        shared.set_result(bytes(memoryview(plain)[(last - first) * CHUNK :]))
+        return plain
+
+    def _chunks(self, key: Aead, first: int, last: int) -> bytearray:
         at = self._begin + first * SEALED
         sealed = memoryview(self._fetched(at, min((last + 1 - first) * SEALED, self._stored - at)))
-        plain = memoryview(bytearray((last + 1 - first) * CHUNK))
+        content = bytearray(min((last + 1) * CHUNK, self.size) - first * CHUNK)
+        plain = memoryview(content)
         for number in range(first, last + 1):
             place = number - first
             chunk = sealed[place * SEALED : (place + 1) * SEALED]
             open_chunk(key, number, chunk, plain[place * CHUNK :], last=number == self._count - 1)
-        return bytes(plain[start - first * CHUNK : end - first * CHUNK])
+        return content
 
     def _fetched(self, start: int, length: int) -> bytes:
         """Exactly these bytes of the object."""

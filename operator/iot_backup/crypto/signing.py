@@ -24,6 +24,9 @@ class Purpose(Enum):
     APPLICANT = _DOMAIN + "applicant"
     REPOSITORY = _DOMAIN + "repository"
     GENERATION = _DOMAIN + "generation"
+    DOOMED = _DOMAIN + "doomed"
+    HOLD = _DOMAIN + "hold"
+    REMOVED = _DOMAIN + "removed"
 
     def bound(self, message: bytes) -> bytes:
         return self.value.encode() + b"\0" + message

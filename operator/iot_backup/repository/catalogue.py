@@ -120,7 +120,7 @@ class Catalogue:
             raise Untrusted(f"{what} belongs to another repository ({manifest.namespace}, {manifest.repository_id}): it was copied here")
         if manifest.member != member:
             raise Untrusted(f"{what} says that it is {manifest.member.manifest}: it was moved or copied")
-        writer = self._writer(manifest.writer)
+        writer = self.writer(manifest.writer)
         if writer is None:
             raise Untrusted(
                 f"{what} is by writer {manifest.writer}, whom nobody admitted here. If it is a cluster of yours, admit its key; "
@@ -142,7 +142,8 @@ class Catalogue:
         except (CorruptData, Untrusted) as error:
             return Entry(member, None, sha256, error)
 
-    def _writer(self, id_: str) -> WriterRecord | None:
+    def writer(self, id_: str) -> WriterRecord | None:
+        """Who that is; None if nobody admitted it. Untrusted, CorruptData."""
         if id_ not in self.known:
             record = writers.admitted(self.store, self.record, self.namespace, id_)
             if record is None:

@@ -6,7 +6,7 @@ Reads only. A difference is told as what it most likely is: cut off, damaged, sw
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -126,11 +126,14 @@ def with_parents(wanted: Iterable[Entry], entries: Sequence[Entry]) -> tuple[Ent
     return tuple(entry for entry in entries if entry.member in taken)
 
 
-def gaps(manifests: Iterable[Manifest]) -> dict[str, tuple[Gap, ...]]:
-    """By chain the numbers below its highest that no manifest has: each was a backup, and somebody took it away."""
+def gaps(manifests: Iterable[Manifest], explained: Mapping[str, Collection[int]]) -> dict[str, tuple[Gap, ...]]:
+    """By chain the numbers below its highest that no manifest has: each was a backup, and somebody took it away.
+
+    `explained`: by chain the numbers that retention took away, by its signed records.
+    """
     seen: dict[str, set[int]] = {}
     for manifest in manifests:
-        seen.setdefault(manifest.chain, {0}).add(manifest.seq)
+        seen.setdefault(manifest.chain, {0, *explained.get(manifest.chain, ())}).add(manifest.seq)
     found = {
         chain: tuple((before + 1, after - 1) for before, after in pairwise(sorted(numbers)) if after > before + 1)
         for chain, numbers in seen.items()

@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from iot_backup.core import signed
 from iot_backup.core.manifest import Id, RepositoryId, Time
-from iot_backup.core.spec import Cipher, Hex, Name
+from iot_backup.core.spec import BackupType, Cipher, Hex, Name
 from iot_backup.errors import CorruptData
 
 RECIPIENT = r"^age1[a-z0-9]{58}$"
@@ -120,6 +120,51 @@ class Announcement(Record):
     parent: Id | None
     objects: tuple[str, ...]
     """Keys this run may write before its manifest. For people: who acts on them builds them anew."""
+
+
+class Notice(Record):
+    """What a writer says of backups beside their manifests, signed by it."""
+
+    repository_id: RepositoryId
+    namespace: Name
+    chain: Name
+    writer: Id
+    time: Time
+    """On the store's clock."""
+
+
+class Victim(Record):
+    """A backup that retention takes away."""
+
+    id: Id
+    seq: Annotated[int, Field(ge=1)]
+    type: BackupType
+    start_time: Time
+    manifest_sha256: Hex
+    reason: Annotated[str, Field(max_length=4096)]
+
+
+class DoomedRecord(Notice):
+    """doomed/<id>: retention is about to take this backup away, and has not finished."""
+
+    format: Literal["iot-backup-operator/doomed/v1"] = "iot-backup-operator/doomed/v1"
+    victim: Victim
+
+
+class RemovedRecord(Notice):
+    """removed/<chain>/...: what retention took away. It explains these numbers of the chain, and no others."""
+
+    format: Literal["iot-backup-operator/removed/v1"] = "iot-backup-operator/removed/v1"
+    victims: tuple[Victim, ...]
+
+
+class HoldRecord(Notice):
+    """holds/<id>.<reason>: this backup stays. `frozen`: so does everything else of its chain."""
+
+    format: Literal["iot-backup-operator/hold/v1"] = "iot-backup-operator/hold/v1"
+    id: Id
+    reason: Literal["pinned", "last-good", "frozen", "damaged"]
+    message: Annotated[str, Field(max_length=4096)] = ""
 
 
 R = TypeVar("R", bound=Record)

@@ -47,15 +47,33 @@ def _cron(text: str) -> str:
     return text
 
 
+def _zone(name: str) -> str:
+    try:
+        schedule.zone(name)
+    except IotBackupError as error:
+        raise ValueError(f"{name!r} is no time zone: use an IANA name such as Europe/Berlin or Etc/UTC") from error
+    return name
+
+
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if text and not (host and port.isdecimal() and int(port) <= 65535):
+        raise ValueError(f"{text!r} is no address to listen at: write HOST:PORT, such as 127.0.0.1:9090")
+    return text
+
+
 def _list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
 Days = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1)]
 Folder = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
 Name = Annotated[str, AfterValidator(_key_part)]
 """Part of object keys."""
 Cron = Annotated[str, AfterValidator(_cron)]
+Zone = Annotated[str, AfterValidator(_zone)]
+Listen = Annotated[str, AfterValidator(_address)]
 Patterns = Annotated[Globs, Field(strict=False)]
 Names = Annotated[
     tuple[str, ...],
@@ -125,6 +143,21 @@ class Storages(Section):
         return self._order
 
 
+class Retention(Section):
+    """What of a job's backups is kept: whatever one of the rules keeps. Without any, everything is."""
+
+    days: Days | None = None
+    """Everything younger than so many days."""
+    keep_last: Count | None = None
+    """The newest so many."""
+    hourly: Count | None = None
+    """The last one of each of the newest so many hours that have one; the others alike."""
+    daily: Count | None = None
+    weekly: Count | None = None
+    monthly: Count | None = None
+    yearly: Count | None = None
+
+
 class Job(Section):
     """One thing to back up."""
 
@@ -152,6 +185,8 @@ class Job(Section):
     compression: bool = True
     encryption: bool = True
     retention_days: Days | None = None
+    """The same as `retention.days`. None, and no rule in `retention`: that of the storage."""
+    retention: Retention = Retention()
     enabled: bool = True
     """Whether a scheduler starts it; by hand it always runs."""
 
@@ -183,6 +218,12 @@ class Backup(Section):
     """The whole of it."""
 
     site: Name = "default"
+    time_zone: Zone | None = None
+    """Schedules are read in it: an IANA name. None: TZ's, else this machine's."""
+    max_parallel: Annotated[int, Field(ge=1, le=64)] = 1
+    """Jobs that `run` has under way at once; those of one chain never are."""
+    listen: Listen | None = None
+    """Where `run` serves /metrics and /healthz: HOST:PORT; empty for nowhere. None: 127.0.0.1:9090."""
     storage: Storages
     jobs: Annotated[tuple[Job, ...], Field(strict=False)] = ()
     notifications: Notifications | None = None

@@ -125,6 +125,8 @@ def _contradictions(backup: Backup) -> Iterator[tuple[Any, ...]]:
         if job.id in ids:
             yield (*path, "id"), f"is {job.id!r}, like an earlier job's: each needs its own"
         ids.add(job.id)
+        if job.retention_days is not None and job.retention.days not in (None, job.retention_days):
+            yield (*path, "retention", "days"), f"is {job.retention.days}, and retention_days is {job.retention_days}: give one of them"
         yield from _storage(job, backup, path)
 
 

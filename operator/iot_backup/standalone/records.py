@@ -15,6 +15,7 @@ from iot_backup.standalone import wording
 COMPLETED, PARTIAL, FAILED, CANCELLED = "completed", "partial", "failed", "cancelled"
 """partial: stored, without the files that could not be read. failed: also a stored one that no longer counts."""
 EXIT_PARTIAL = 3
+_INCONSISTENT = ("InconsistentSource: taken from the data folder of a running database. Stop the server for the run, or back up a dump",)
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,10 @@ def of_result(job: str, archive: str, result: BackupResult, warnings: Sequence[W
         source_bytes=result.source_bytes,
         files=result.files,
         checksum=result.checksum,
-        warnings=tuple(f"{warning.reason}: {warning.message}" for warning in warnings),
+        warnings=(
+            *(_INCONSISTENT if result.inconsistent_source else ()),
+            *(f"{warning.reason}: {warning.message}" for warning in warnings),
+        ),
     )
 
 
@@ -110,7 +114,7 @@ def of_manifest(root: str, manifest: Manifest, problem: IotBackupError | None = 
         source_bytes=manifest.counts.source_bytes,
         files=manifest.counts.files,
         checksum=f"sha256:{manifest.archive.sha256}",
-        warnings=("InconsistentSource: taken from the data folder of a running database",) if manifest.inconsistent_source else (),
+        warnings=_INCONSISTENT if manifest.inconsistent_source else (),
         error=spoken(problem) if problem else None,
     )
 

@@ -4,6 +4,7 @@
       writer.key      32 bytes, mode 0600: signs this machine's backups
       memory.json     what is remembered, replaced as a whole
       lock            held while memory.json is replaced
+      maintenance     held while retention runs
       <chain>.lock    held while a backup of that chain runs
       copying_.lock   held while backups are copied there
 
@@ -27,6 +28,8 @@ from iot_backup.errors import AccessDenied, Busy, CorruptData
 
 _KEY = "writer.key"
 _MEMORY = "memory.json"
+_MAINTAINING = "maintenance"
+"""Without .lock: no chain's lock has this name."""
 _KEY_BYTES = 32
 
 
@@ -51,6 +54,8 @@ class Memory(Wire):
     trust: Trust
     conditional_writes: bool = True
     heads: dict[Name, Head] = Field(default_factory=dict)
+    maintained: bool = False
+    """Retention has looked at the repository once: only from then on it removes anything."""
 
     def with_head(self, chain: str, head: Head) -> Memory:
         """The newer one counts, whoever is first to write it down."""
@@ -62,7 +67,7 @@ class Memory(Wire):
     def told(self, trust: Trust) -> Memory:
         """Trusting another generation of the same repository, or another repository, of which nothing is known."""
         same = trust.repository_id == self.trust.repository_id
-        return self.model_copy(update={"trust": trust, "heads": self.heads if same else {}})
+        return self.model_copy(update={"trust": trust, "heads": self.heads if same else {}, "maintained": self.maintained and same})
 
     def without_head(self, chain: str) -> Memory:
         """For a loss that is known and accepted."""
@@ -128,6 +133,12 @@ class State:
             yield
 
     @contextmanager
+    def maintaining(self) -> Iterator[None]:
+        """Hold what removes backups. Busy if another process of this machine has it. Backups run meanwhile."""
+        with self._held(_MAINTAINING, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            yield
+
+    @contextmanager
     def _held(self, name: str, how: int) -> Iterator[None]:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -138,9 +149,8 @@ class State:
             try:
                 fcntl.flock(descriptor, how)
             except BlockingIOError as error:
-                raise Busy(
-                    f"a backup of chain {name.removesuffix('.lock')} is running on this machine already. Run it again when that has ended."
-                ) from error
+                what = "retention" if name == _MAINTAINING else f"a backup of chain {name.removesuffix('.lock')}"
+                raise Busy(f"{what} is running on this machine already. Run it again when that has ended.") from error
             yield
         finally:
             os.close(descriptor)

@@ -16,6 +16,7 @@ Unknown keys of a known version are ignored by readers, so that later releases m
 from __future__ import annotations
 
 import json
+import os
 from base64 import b64encode
 from collections.abc import Sequence
 from json.encoder import encode_basestring_ascii
@@ -147,6 +148,15 @@ def member_line(row: Row) -> bytes:
     if row.xattrs:
         optional += ',"xattrs":{' + ",".join(f'{_text(name)}:"{b64encode(value).decode()}"' for name, value in row.xattrs) + "}"
     return f'{stat_text(row.path, row.kind, row[2:9])}"archive":{row.archive},"offset":{row.offset}{optional}}}\n'.encode("ascii")
+
+
+def small_file_line(path: bytes, st: os.stat_result, archive: int, offset: int, sha256: str) -> bytes:
+    """The line of a file of which there is nothing special to say, as `member_line` makes it of its row."""
+    text = encode_basestring_ascii(path.decode("utf-8", "surrogateescape"))
+    return (
+        f'{{"path":{text},"kind":"{FILE}","size":{st.st_size},"mtime_ns":{st.st_mtime_ns},"ctime_ns":{st.st_ctime_ns},"inode":{st.st_ino},'
+        f'"mode":{st.st_mode & 0o7777},"uid":{st.st_uid},"gid":{st.st_gid},"archive":{archive},"offset":{offset},"sha256":"{sha256}"}}\n'
+    ).encode("ascii")
 
 
 def unsure_line(path: bytes, kind: str) -> bytes:

@@ -29,6 +29,7 @@ from iot_backup.worker.index_reader import parts_of
 from iot_backup.worker.notes import CHANGED, INCOMPLETE, SKIPPED, Notes, printable
 from iot_backup.worker.regular import Kept, RegularFiles, row_of
 from iot_backup.worker.rows import Rows
+from iot_backup.worker.small import SmallFiles
 from iot_backup.worker.walk import Found
 from iot_backup.worker.xattrs import XattrReader, beside
 
@@ -103,10 +104,12 @@ class Members:
     counts: Counts = field(default_factory=Counts)
     _xattrs: XattrReader = field(init=False)
     _regular: RegularFiles = field(init=False)
+    _small: SmallFiles = field(init=False)
     _linked: dict[tuple[int, int], _First] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._xattrs = XattrReader(self.files)
+        self._small = SmallFiles(self.archive, self.rows, self.files, self._xattrs, self.number)
         self._regular = RegularFiles(self.archive, self.rows, self.notes, self.files, self._xattrs, self.number, self.tag)
 
     def add(self, found: Found, old: Old | None = None) -> bool:
@@ -116,6 +119,10 @@ class Members:
         """
         kind = kind_of(found.stat)
         if kind == FILE:
+            if old is None and self._small.add(found):
+                self.counts.files += 1
+                self.counts.source_bytes += found.stat.st_size
+                return True
             return (found.stat.st_nlink > 1 and self._hard_link(found, old)) or self._file(found, old)
         if kind == SYMLINK:
             return self._symlink(found, old)

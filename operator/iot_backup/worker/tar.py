@@ -6,6 +6,8 @@ index asks for and compares (extract.py). So this encoding belongs to the index'
 
 from __future__ import annotations
 
+import os
+
 from iot_backup.worker import pax, sparse
 from iot_backup.worker.index import BLOCK_DEVICE, CHARACTER_DEVICE, FIFO, FILE, FOLDER, HARD_LINK, SYMLINK, Row
 
@@ -42,6 +44,8 @@ _PLAIN_TAILS = {
     for type_ in (*_TYPES.values(), _PAX_TYPE)
     for tail in (type_ + bytes(_NAME) + _MAGIC + _REST,)
 }
+
+_PLAIN_FILE_TAIL, _PLAIN_FILE_CHECKSUM = _PLAIN_TAILS[_TYPES[FILE]]
 
 
 def padding(size: int) -> int:
@@ -83,6 +87,23 @@ def header(row: Row, below: bytes = b"") -> bytes:
     if not records:
         return _ustar(name, type_, link, (row.mode, row.uid, row.gid, row.size, mtime), row.device)
     return _with_records(records, _ustar(name[:_NAME], type_, link[:_NAME], _fitting(row, row.size, mtime), row.device))
+
+
+def plain_file(path: bytes, st: os.stat_result) -> bytes | None:
+    """The header of a file without extended attributes or holes, as `header` would make it; None where that is not one block."""
+    mtime = st.st_mtime_ns // _NANOSECONDS
+    uid, gid, size = st.st_uid, st.st_gid, st.st_size
+    if (
+        len(path) > _NAME
+        or path.startswith(RESERVED)
+        or uid > _MAX_ID
+        or gid > _MAX_ID
+        or size > _MAX_NUMBER
+        or not 0 <= mtime <= _MAX_NUMBER
+    ):
+        return None
+    octal = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (st.st_mode & 0o7777, uid, gid, size, mtime)
+    return b"%b%b%b%06o\0 %b" % (path, _PADDING[len(path)], octal, _PLAIN_FILE_CHECKSUM + sum(path) + sum(octal), _PLAIN_FILE_TAIL)
 
 
 def _sparse_header(row: Row, name: bytes, mtime: int) -> bytes:

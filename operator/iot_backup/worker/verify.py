@@ -19,7 +19,7 @@ from pathlib import Path
 from iot_backup.core.layout import Member
 from iot_backup.core.spec import Floor
 from iot_backup.errors import CorruptData, InvalidSpec, IotBackupError, KeyMissing, RolledBack, SourceUnavailable
-from iot_backup.repository import floor, keyfiles
+from iot_backup.repository import floor, keyfiles, removals
 from iot_backup.repository.catalogue import Entry
 from iot_backup.repository.inspection import Gap, Inspector, gaps, with_parents
 from iot_backup.repository.opening import Repository
@@ -101,7 +101,7 @@ class Verification:
     problems: tuple[Problem, ...]
     """Of the whole: no key file, a chain that ends before its floor."""
     missing: Mapping[str, tuple[Gap, ...]]
-    """By chain the numbers (`seq`) that no backup has: somebody took them away. A record of retention explains them."""
+    """By chain the numbers (`seq`) that no backup has: and no record of retention explains: somebody took them away."""
 
     @property
     def ok(self) -> bool:
@@ -122,7 +122,7 @@ def verify(repository: Repository, wish: Wish) -> Verification:
     inspector = Inspector(repository.store, entries, Flow(wish.stop).check)
     problems = [Problem.of(error) for error in _of_the_whole(repository, entries, wish)]
     backups = tuple(_verified(repository, inspector, entry, wish, whole=whole) for entry in wanted)
-    missing = {} if wish.ids else gaps(entry.manifest for entry in entries if entry.manifest)
+    missing = {} if wish.ids else gaps((entry.manifest for entry in entries if entry.manifest), removals.numbers(repository.catalogue))
     return Verification(backups, tuple(problems), missing)
 
 

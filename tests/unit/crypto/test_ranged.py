@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -69,12 +70,50 @@ def test_one_fetch_of_just_the_chunks_that_are_needed(cipher: str) -> None:
         (2 * CHUNK + 5, CHUNK, (begin + 2 * SEALED, SEALED + 17 + TAG)),
         (3 * CHUNK, 17, (begin + 3 * SEALED, 17 + TAG)),
     ):
+        ranged = RangedReader(asked, len(file.data), cipher, IDENTITY, file.header_sha256)
         asked.ranges.clear()
         assert ranged.read(start, length) == bytes(length)
         assert asked.ranges == [expected]
     asked.ranges.clear()
     assert ranged.read(5, 0) == b""
     assert asked.ranges == []
+
+
+@pytest.mark.parametrize("cipher", CIPHERS)
+def test_a_read_that_goes_on_where_another_ended_does_not_fetch_their_chunk_again(cipher: str) -> None:
+    content = bytes(range(256)) * (4 * CHUNK // 256) + b"the end"
+    file = sealed(content, cipher)
+    begin = len(file.header)
+    asked = Asked(file.data)
+    ranged = RangedReader(asked, len(file.data), cipher, IDENTITY, file.header_sha256)
+    asked.ranges.clear()
+    middle = 2 * CHUNK + 100
+    assert ranged.read(10, middle - 10) + ranged.read(middle, len(content)) == content[10:]
+    assert asked.ranges == [(begin, 3 * SEALED), (begin + 3 * SEALED, SEALED + 7 + TAG)]
+
+
+def test_a_read_does_not_suffer_from_the_failure_of_the_one_before_it() -> None:
+    content = bytes(4 * CHUNK)
+    file = sealed(content, "Age")
+    begin, waiting, failing = len(file.header), threading.Event(), threading.Event()
+
+    def fetch(start: int, length: int) -> bytes:
+        if start == begin and length == 2 * SEALED:
+            failing.set()
+            assert waiting.wait(10), "the second read never fetched its own"
+            raise StorageUnavailable("the first read fails")
+        if start == begin + 2 * SEALED:
+            waiting.set()
+        return file.data[start : start + length]
+
+    ranged = RangedReader(fetch, len(file.data), "Age", IDENTITY, file.header_sha256)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(ranged.read, 0, CHUNK + 5)
+        assert failing.wait(10)
+        second = pool.submit(ranged.read, CHUNK + 5, CHUNK)
+        assert second.result(10) == bytes(CHUNK)
+        with pytest.raises(StorageUnavailable, match="first read fails"):
+            first.result(10)
 
 
 def test_a_plain_object_is_fetched_as_it_is_asked_for() -> None:

@@ -36,11 +36,15 @@ def numbered(pattern: Manifest, chain: str, *numbers: int) -> list[Manifest]:
     ],
 )
 def test_numbers_that_no_backup_has(pattern: Manifest, numbers: tuple[int, ...], missing: dict[str, object]) -> None:
-    assert gaps(numbered(pattern, "daily", *numbers)) == missing
+    assert gaps(numbered(pattern, "daily", *numbers), {}) == missing
 
 
 def test_each_chain_has_its_own_numbers(pattern: Manifest) -> None:
-    assert gaps([*numbered(pattern, "daily", 1, 2), *numbered(pattern, "weekly", 2)]) == {"weekly": ((1, 1),)}
+    assert gaps([*numbered(pattern, "daily", 1, 2), *numbered(pattern, "weekly", 2)], {}) == {"weekly": ((1, 1),)}
+
+
+def test_what_retention_took_away_is_no_gap_and_explains_no_other(pattern: Manifest) -> None:
+    assert gaps(numbered(pattern, "daily", 4, 7), {"daily": {1, 2, 3, 6}, "weekly": {5}}) == {"daily": ((5, 5),)}
 
 
 def entry(pattern: Manifest, letter: str, parent: str | None) -> Entry:

@@ -1,0 +1,33 @@
+"""Records of what retention took away: they tell a gap that is meant from one that is a loss."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from iot_backup.core import layout
+from iot_backup.crypto.signing import Purpose
+from iot_backup.errors import CorruptData, Untrusted
+from iot_backup.repository import notices
+from iot_backup.repository.catalogue import Catalogue
+from iot_backup.repository.records import RemovedRecord, Victim
+from iot_backup.repository.writing import found
+
+
+def listed(catalogue: Catalogue) -> dict[str, list[Victim]]:
+    """By chain all that was taken away. A record that no admitted writer signed, or that lies elsewhere, explains nothing."""
+    victims: dict[str, list[Victim]] = {}
+    for info in list(catalogue.store.list(layout.REMOVED)):
+        chain = layout.removed_chain(info.key)
+        data = found(catalogue.store, info.key) if chain else None
+        if chain is None or data is None:
+            continue
+        with suppress(CorruptData, Untrusted):
+            record = notices.judged(catalogue, RemovedRecord, data, info.key, Purpose.REMOVED)
+            if record.chain == chain:
+                victims.setdefault(chain, []).extend(record.victims)
+    return victims
+
+
+def numbers(catalogue: Catalogue) -> dict[str, set[int]]:
+    """By chain the numbers that are gone because retention took them away."""
+    return {chain: {victim.seq for victim in victims} for chain, victims in listed(catalogue).items()}

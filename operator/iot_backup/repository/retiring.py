@@ -1,0 +1,182 @@
+"""Takes backups away that the rules let go: says so first, waits until everybody can see it, looks again, and only then deletes.
+
+    doomed/<id> for each -> wait -> look again, take markers of what is needed away -> manifests, newest first -> state, index, archive
+    -> a signed record in removed/ -> the markers
+
+A crash anywhere leaves markers, which say all that is needed to go on or to turn back; the next call does. A run that
+chose one of the victims as its base meanwhile is seen by its announcement or manifest, or sees the marker itself and does not count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+
+from iot_backup.core import layout, retention
+from iot_backup.core.layout import Member
+from iot_backup.core.retention import Key, Policy, Verdict
+from iot_backup.core.spec import Floor
+from iot_backup.crypto.signing import Purpose, WriterKey
+from iot_backup.errors import InvalidSpec, StorageUnavailable, Untrusted
+from iot_backup.repository import clocks, notices
+from iot_backup.repository.opening import Repository
+from iot_backup.repository.records import DoomedRecord, RemovedRecord, Victim
+from iot_backup.repository.survey import Survey, still_there, surveyed
+from iot_backup.repository.sweeping import swept
+from iot_backup.repository.writing import found, settled
+
+_AT_ONCE = 500
+"""Backups in one record: it stays far below what a small object may have."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """By what is decided."""
+
+    policies: Mapping[str, Policy]
+    """By job."""
+    zone: tzinfo
+    floors: Mapping[str, Floor]
+    """By chain the newest backup that somebody remembers."""
+
+
+@dataclass(frozen=True)
+class Retired:
+    """What became of a repository."""
+
+    verdicts: tuple[Verdict, ...]
+    """As last looked at."""
+    removed: tuple[DoomedRecord, ...] = ()
+    spared: tuple[str, ...] = ()
+    """Ids whose markers were taken away again: something needs them."""
+    problems: tuple[str, ...] = ()
+
+
+def judged(repository: Repository, rules: Rules, now: datetime) -> tuple[Survey, tuple[Verdict, ...]]:
+    """What would stay and what would go, by the store's clock. Nothing is written. What `surveyed` raises."""
+    survey = surveyed(repository.catalogue, _writer(repository).id, rules.policies, rules.floors)
+    return survey, retention.decided(survey.points, survey.around, now, rules.zone)
+
+
+def retired(repository: Repository, rules: Rules, local: datetime, wait: Callable[[], None]) -> Retired:
+    """Remove what the rules let go. `local`: now on this machine's clock; `wait`: twice as long as the store may show old things.
+
+    Untrusted for a writer that nobody admitted. Where the clocks differ by more than an hour, and where a hold or an announcement cannot be
+    read, nothing is deleted. StorageUnavailable in the middle: the next call goes on.
+    """
+    writer, store = _writer(repository), repository.store
+    if not repository.writer_admitted:
+        raise Untrusted("retention removes only backups of an admitted writer, and this one is not: run key admit")
+    now = store.now()
+    if abs(local - now) > clocks.BROKEN:
+        warning = clocks.compared(local, now).warning
+        return Retired((), problems=(f"ClockSkew: {warning.message}" if warning else "ClockSkew",))
+    told = tuple(
+        f"Orphaned: {key} belongs to no backup and no run; it is kept" for key in swept(repository.catalogue, writer.id, now).orphaned
+    )
+    survey, verdicts = judged(repository, rules, now)
+    going = {verdict.point.key: verdict for verdict in verdicts if not verdict.keep}
+    if not going and not survey.markers:
+        return Retired(verdicts, problems=(*survey.problems, *told))
+    for key, verdict in going.items():
+        if verdict.point.id not in survey.markers:
+            _doom(repository, writer, survey, key, verdict, now)
+    wait()
+    survey, verdicts = judged(repository, rules, store.now())
+    removable = {v.point.key for v in verdicts if not v.keep and v.point.id in survey.markers and v.point.key in going}
+    victims = retention.closed(removable, survey.points)
+    present = {point.key for point in survey.points}
+    spared = [id_ for id_, marker in survey.markers.items() if (marker.chain, id_) in present - victims]
+    for id_ in spared:
+        store.delete(f"{layout.DOOMED}{id_}")
+    leaving = [marker for id_, marker in survey.markers.items() if id_ not in spared]
+    done = _removed(repository, writer, leaving, victims, now)
+    left = {marker.victim.id for marker in done}
+    return Retired(tuple(v for v in verdicts if v.point.id not in left), tuple(done), tuple(spared), (*survey.problems, *told))
+
+
+def _doom(repository: Repository, writer: WriterKey, survey: Survey, key: Key, verdict: Verdict, now: datetime) -> None:
+    manifest = survey.manifests[key]
+    record = DoomedRecord(
+        repository_id=repository.record.repository_id,
+        namespace=repository.namespace,
+        chain=manifest.chain,
+        writer=writer.id,
+        time=now,
+        victim=Victim(
+            id=manifest.id,
+            seq=manifest.seq,
+            type=manifest.type,
+            start_time=manifest.start_time,
+            manifest_sha256=survey.hashes[key],
+            reason="; ".join(verdict.reasons),
+        ),
+    )
+    marker = manifest.member.doomed
+    if not settled(repository.store, marker, notices.encoded(record, writer, Purpose.DOOMED)):
+        raise StorageUnavailable(f"{marker} is there and is not ours: nothing was deleted. Find out who writes to the store.")
+
+
+def _removed(
+    repository: Repository, writer: WriterKey, markers: Sequence[DoomedRecord], victims: set[Key], now: datetime
+) -> list[DoomedRecord]:
+    """Those of the marked ones that are gone now: the victims, and whatever an earlier call had begun with."""
+    done: list[DoomedRecord] = []
+    for marker in sorted(markers, key=lambda each: (each.chain, each.victim.seq), reverse=True):
+        member = _member(marker)
+        if (marker.chain, marker.victim.id) in victims:
+            # Somebody who needs it may have taken the marker away: then it is none of our victims any more.
+            if found(repository.store, member.doomed) is None:
+                break
+            repository.store.delete(member.manifest)
+        if still_there(repository.catalogue, member):
+            # Nobody can tell what it needs of what would come next.
+            break
+        done.append(marker)
+    return _finished(repository, writer, done, now)
+
+
+def _finished(repository: Repository, writer: WriterKey, markers: list[DoomedRecord], now: datetime) -> list[DoomedRecord]:
+    """Everything else of backups whose manifests are gone, then the record, then the markers."""
+    for marker in markers:
+        member = _member(marker)
+        for key in (member.state, member.index, member.archive(marker.victim.type, repository.record.cipher)):
+            repository.store.delete(key)
+    for batch in _batches(markers):
+        record = RemovedRecord(
+            repository_id=repository.record.repository_id,
+            namespace=repository.namespace,
+            chain=batch[0].chain,
+            writer=writer.id,
+            time=now,
+            victims=tuple(marker.victim for marker in batch),
+        )
+        data = notices.encoded(record, writer, Purpose.REMOVED)
+        numbers = [marker.victim.seq for marker in batch]
+        key = layout.removed(record.chain, min(numbers), max(numbers), hashlib.sha256(data).hexdigest()[:16])
+        if not settled(repository.store, key, data):
+            raise StorageUnavailable(f"{key} holds other bytes than its name says: the record of a removal could not be written")
+    for marker in markers:
+        repository.store.delete(_member(marker).doomed)
+    return markers
+
+
+def _batches(markers: Iterable[DoomedRecord]) -> Iterable[list[DoomedRecord]]:
+    by_chain: dict[str, list[DoomedRecord]] = {}
+    for marker in markers:
+        by_chain.setdefault(marker.chain, []).append(marker)
+    for group in by_chain.values():
+        for start in range(0, len(group), _AT_ONCE):
+            yield group[start : start + _AT_ONCE]
+
+
+def _member(marker: DoomedRecord) -> Member:
+    return Member(marker.chain, marker.victim.start_time.replace(microsecond=0), marker.victim.id)
+
+
+def _writer(repository: Repository) -> WriterKey:
+    if repository.writer is None:
+        raise InvalidSpec("the repository was opened to read; retention needs the writer key")
+    return repository.writer

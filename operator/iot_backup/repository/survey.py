@@ -1,0 +1,163 @@
+"""All that retention decides upon, read from the store. Whatever cannot be read makes backups stay, or stops everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from iot_backup.core import layout
+from iot_backup.core.layout import Member
+from iot_backup.core.manifest import Manifest, order
+from iot_backup.core.retention import Around, Key, Point, Policy
+from iot_backup.core.spec import Floor
+from iot_backup.crypto.signing import Purpose
+from iot_backup.errors import CorruptData, RolledBack, Untrusted
+from iot_backup.repository import floor, holds, inspection, notices, records, removals
+from iot_backup.repository.catalogue import Catalogue, Entry
+from iot_backup.repository.records import Announcement, DoomedRecord, HoldRecord
+from iot_backup.repository.writing import found
+from iot_backup.storage.store import ObjectInfo
+
+_TOLERATED = timedelta(hours=1)
+"""Beyond the run itself, between a manifest's time and the store's time of the object."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A repository at one moment."""
+
+    points: tuple[Point, ...]
+    around: Around
+    markers: Mapping[str, DoomedRecord]
+    """Ours, by the backup's id."""
+    hashes: Mapping[Key, str]
+    """SHA-256 of each manifest."""
+    manifests: Mapping[Key, Manifest] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    """What a person should know of."""
+
+
+def surveyed(catalogue: Catalogue, writer: str, policies: Mapping[str, Policy], floors: Mapping[str, Floor]) -> Survey:
+    """Announcements first: a run that is not announced any more has its manifest there. Holds last: a frozen chain's was there before its manifest.
+
+    CorruptData, Untrusted for an announcement or a hold that cannot be read; StorageUnavailable, AccessDenied.
+    """
+    building = {each.parent: each.id for each in _announced(catalogue) if each.parent}
+    markers, problems = _markers(catalogue, writer)
+    objects = {info.key: info for info in list(catalogue.store.list(layout.CHAINS))}
+    entries = catalogue.entries()
+    gone = removals.listed(catalogue)
+    held = holds.listed(catalogue)
+    good = [(entry, entry.manifest) for entry in entries if entry.manifest]
+    explained = {chain: {victim.seq for victim in victims} for chain, victims in gone.items()}
+    for marker in markers.values():
+        explained.setdefault(marker.chain, set()).add(marker.victim.seq)
+    stopped = dict(_stopped(entries, held, floors))
+    gaps = {chain: missing[-1][1] for chain, missing in inspection.gaps((m for _, m in good), explained).items()}
+    removed = {(chain, victim.id) for chain, victims in gone.items() for victim in victims}
+    hashes = {(m.chain, m.id): entry.manifest_sha256 for entry, m in good}
+    good.sort(key=lambda each: (each[1].chain, *order(each[1])))
+    points = tuple(_point(m, entry, objects, held, hashes, removed) for entry, m in good)
+    return Survey(
+        points,
+        Around(writer, policies, stopped, building, gaps),
+        markers,
+        hashes,
+        {(m.chain, m.id): m for _, m in good},
+        (*problems, *(f"chain {chain}: {why}" for chain, why in stopped.items())),
+    )
+
+
+def _announced(catalogue: Catalogue) -> Iterator[Announcement]:
+    for info in list(catalogue.store.list(layout.ANNOUNCE)):
+        data = found(catalogue.store, info.key)
+        if data is not None:
+            yield records.decoded(Announcement, data, info.key)
+
+
+def _markers(catalogue: Catalogue, writer: str) -> tuple[dict[str, DoomedRecord], list[str]]:
+    ours: dict[str, DoomedRecord] = {}
+    problems = []
+    for info in list(catalogue.store.list(layout.DOOMED)):
+        data = found(catalogue.store, info.key)
+        if data is None:
+            continue
+        try:
+            record = notices.judged(catalogue, DoomedRecord, data, info.key, Purpose.DOOMED)
+        except (CorruptData, Untrusted) as error:
+            problems.append(f"{error}. It is left alone")
+            continue
+        if record.writer == writer and layout.doomed_id(info.key) == record.victim.id:
+            ours[record.victim.id] = record
+    return ours, problems
+
+
+def _stopped(entries: Sequence[Entry], held: Sequence[HoldRecord], floors: Mapping[str, Floor]) -> Iterator[tuple[str, str]]:
+    for chain, remembered in floors.items():
+        try:
+            floor.check(chain, entries, remembered)
+        except RolledBack as error:
+            yield chain, f"RolledBack: {error}"
+    for entry in entries:
+        if entry.problem:
+            yield entry.member.chain, f"a manifest of the chain does not count, and nobody knows what it builds on: {entry.problem}"
+    for hold in held:
+        if hold.reason == holds.FROZEN:
+            yield hold.chain, f"frozen because of {hold.id}: {hold.message}"
+
+
+def _point(
+    manifest: Manifest,
+    entry: Entry,
+    objects: Mapping[str, ObjectInfo],
+    held: Sequence[HoldRecord],
+    hashes: Mapping[Key, str],
+    removed: set[Key],
+) -> Point:
+    own = [hold for hold in held if hold.id == manifest.id]
+    return Point(
+        chain=manifest.chain,
+        id=manifest.id,
+        seq=manifest.seq,
+        parent=manifest.parent.id if manifest.parent else None,
+        job=manifest.source.job,
+        writer=manifest.writer,
+        time=manifest.start_time,
+        partial=manifest.partial,
+        flaws=tuple(_flaws(manifest, entry.member, objects, own, hashes, removed)),
+        holds=tuple(f"{hold.reason}: {hold.message}" if hold.message else hold.reason for hold in own),
+    )
+
+
+def _flaws(
+    manifest: Manifest,
+    member: Member,
+    objects: Mapping[str, ObjectInfo],
+    held: Sequence[HoldRecord],
+    hashes: Mapping[Key, str],
+    removed: set[Key],
+) -> Iterator[str]:
+    for key, size in ((manifest.archive_key, manifest.archive.size), (member.index, manifest.index.size)):
+        if key not in objects:
+            yield f"the listing has no {key}"
+        elif objects[key].size != size:
+            yield f"{key} has another size than was signed"
+    stored = objects.get(member.manifest)
+    run = manifest.completion_time - manifest.start_time
+    if stored is None or abs(stored.modified - manifest.start_time) > abs(run) + _TOLERATED:
+        yield "its time is not that of the store"
+    parent = manifest.parent
+    if parent is not None and hashes.get((manifest.chain, parent.id), parent.manifest_sha256) != parent.manifest_sha256:
+        yield "what it builds on was replaced"
+    if (manifest.chain, manifest.id) in removed:
+        yield "it was removed before, and came back"
+    yield from ("suspicious" if hold.reason == holds.FROZEN else "damaged" for hold in held if hold.reason in (holds.FROZEN, "damaged"))
+
+
+def still_there(catalogue: Catalogue, member: Member) -> bool:
+    """Whether the store has that manifest, asked by its key, never by a listing."""
+    with suppress(CorruptData):
+        return found(catalogue.store, member.manifest) is not None
+    return True

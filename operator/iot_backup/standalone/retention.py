@@ -1,0 +1,177 @@
+"""Which backups of the config's jobs stay: decided, foretold, and applied. How they leave the store is `repository.retiring`'s matter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from iot_backup.core import foresight, schedule, spec
+from iot_backup.core.foresight import Day, Planned
+from iot_backup.core.retention import Point, Policy, Verdict
+from iot_backup.crypto.signing import WriterKey
+from iot_backup.repository import retiring
+from iot_backup.repository.opening import Repository, open_for_backup
+from iot_backup.repository.retiring import Retired, Rules
+from iot_backup.standalone import environment, records, sites
+from iot_backup.standalone.config import Backup, Job
+from iot_backup.standalone.machine import Machine
+from iot_backup.standalone.sites import Site
+from iot_backup.standalone.state import Memory
+from iot_backup.storage import staleness
+from iot_backup.storage.opening import open_store
+from iot_backup.storage.read_only import ReadOnly
+
+_FIRST = "the first retention of this machine in this repository removes nothing; from the next one on, it does"
+ZONE = "TZ"
+"""Environment variable: whose days and weeks count; UTC if it is not set."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the repositories that were looked at."""
+
+    done: tuple[tuple[Site, Retired], ...]
+
+    @property
+    def removed(self) -> int:
+        return sum(len(retired.removed) for _, retired in self.done)
+
+    @property
+    def problems(self) -> list[str]:
+        """Why something stayed that the rules let go, and what a person should look at."""
+        return [f"storage {site.storage}: {problem}" for site, retired in self.done for problem in retired.problems]
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        rows = [dict(zip(("action", "id", "job", "chain", "time", "reasons"), row, strict=True)) for row in self.rows()]
+        return {"removed": self.removed, "backups": rows, "problems": self.problems}
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """For people."""
+        found: list[tuple[str, ...]] = []
+        for _, retired in self.done:
+            for marker in retired.removed:
+                victim = marker.victim
+                found.append(("removed", victim.id, "", marker.chain, records.time(victim.start_time) or "", victim.reason))
+            found += [_row("keep" if verdict.keep else "would go", verdict) for verdict in retired.verdicts]
+        return found
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """The days to come of one repository."""
+
+    site: Site
+    days: tuple[Day, ...]
+
+    def plain(self) -> list[dict[str, Any]]:
+        """For JSON, one object a day."""
+        return [
+            {
+                "storage": self.site.storage,
+                "day": records.time(day.time),
+                "made": [point.id for point in day.made],
+                "removed": [{"id": verdict.point.id, "reasons": list(verdict.reasons)} for verdict in day.removed],
+                "kept": [verdict.point.id for verdict in day.kept],
+            }
+            for day in self.days
+        ]
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """For people."""
+        return [
+            (
+                day.time.strftime("%Y-%m-%d"),
+                str(len(day.kept)),
+                ", ".join(point.id for point in day.made),
+                ", ".join(verdict.point.id for verdict in day.removed),
+            )
+            for day in self.days
+        ]
+
+
+def policy(config: Backup, job: Job, site: Site) -> Policy:
+    """The job's own rules; where it has none, those of the storage."""
+    own = Policy(**job.retention.model_dump() | {"days": job.retention.days or job.retention_days})
+    if own:
+        return own
+    storage = getattr(config.storage, site.storage, None) if not site.storage.startswith("/") else None
+    return Policy(days=storage.retention_days if storage else None)
+
+
+def applied(config: Backup, job: Job | None, machine: Machine, now: datetime) -> Outcome:
+    """Remove what the rules let go, of one job or of all. What `retiring.retired` raises; Busy if another process does the same.
+
+    A repository that this machine does not remember, or never wrote to, is left alone. `now`: on this machine's clock.
+    """
+    done = []
+    for site, memory, repository in _opened(config, job, machine):
+        state = machine.state_of(site)
+        with state.maintaining():
+            rules = _rules(config, job, machine, site, memory)
+            if memory.maintained:
+                retired = retiring.retired(repository, rules, now, lambda site=site: _wait(site))  # type: ignore[misc]
+            else:
+                survey, verdicts = retiring.judged(repository, rules, repository.store.now())
+                state.remember(lambda known, memory=memory: (known or memory).model_copy(update={"maintained": True}))  # type: ignore[misc]
+                retired = Retired(verdicts, problems=(*survey.problems, _FIRST))
+        done.append((site, retired))
+    return Outcome(tuple(done))
+
+
+def foretold(config: Backup, job: Job | None, machine: Machine, now: datetime, days: int) -> list[Foretold]:
+    """The calendar of the next days. Nothing is touched, not even to ask the store for its time."""
+    found = []
+    for site, memory, repository in _opened(config, job, machine):
+        rules = _rules(config, job, machine, site, memory)
+        reading = replace(repository, store=ReadOnly(repository.store), catalogue=repository.catalogue.over(ReadOnly(repository.store)))
+        survey, _ = retiring.judged(reading, rules, now)
+        planned = _planned(config, job, machine, site)
+        found.append(Foretold(site, tuple(foresight.calendar(survey.points, survey.around, planned, now, rules.zone, days))))
+    return found
+
+
+def _opened(config: Backup, job: Job | None, machine: Machine) -> Iterator[tuple[Site, Memory, Repository]]:
+    for site in [sites.of_job(config, job, machine.environ)] if job else sites.all_of(config, machine.environ):
+        state = machine.state_of(site)
+        memory = state.memory()
+        if memory is None or not state.has_writer_key:
+            continue
+        key = state.writer_key()
+        place = site.repository(conditional_writes=memory.conditional_writes)
+        store = open_store(place, environment.secrets(machine.environ, writer=key))
+        yield site, memory, open_for_backup(store, site.name, memory.trust, WriterKey(key))
+
+
+def _rules(config: Backup, job: Job | None, machine: Machine, site: Site, memory: Memory) -> Rules:
+    jobs = [each for each in _jobs(config, machine, site) if job is None or each.id == job.id]
+    floors = {chain: head.floor for chain, head in memory.heads.items()}
+    return Rules({each.id: policy(config, each, site) for each in jobs}, schedule.zone(machine.environ.get(ZONE) or None), floors)
+
+
+def _planned(config: Backup, job: Job | None, machine: Machine, site: Site) -> list[Planned]:
+    zone = machine.environ.get(ZONE) or None
+    return [
+        Planned(each.id, sites.chain(config, each, machine.environ), each.type, each.schedule, zone, each.max_chain_length)
+        for each in _jobs(config, machine, site)
+        if each.enabled and each.schedule and (job is None or each.id == job.id)
+    ]
+
+
+def _jobs(config: Backup, machine: Machine, site: Site) -> list[Job]:
+    return [each for each in config.jobs if sites.of_job(config, each, machine.environ).label == site.label]
+
+
+def _wait(site: Site) -> None:
+    """Twice as long as the store may show old things."""
+    if isinstance(site.target, spec.VolumeTarget):
+        time.sleep(2 * staleness.of_folder(Path(site.target.mount)).total_seconds())
+
+
+def _row(action: str, verdict: Verdict) -> tuple[str, ...]:
+    point: Point = verdict.point
+    return action, point.id, point.job, point.chain, records.time(point.time) or "", "; ".join(verdict.reasons)

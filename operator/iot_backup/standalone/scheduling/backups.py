@@ -1,0 +1,154 @@
+"""The jobs of a config file as a scheduler runs them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+
+from iot_backup.core.due import Timed
+from iot_backup.errors import AccessDenied, Busy, Cancelled, Internal, InvalidSpec
+from iot_backup.standalone import configfile, records, sites
+from iot_backup.standalone.config import Backup
+from iot_backup.standalone.journal import Journal
+from iot_backup.standalone.records import Record
+from iot_backup.standalone.scheduling import zones
+from iot_backup.standalone.scheduling.children import Ended
+from iot_backup.standalone.scheduling.remembering import Memory
+from iot_backup.standalone.state import State
+
+_log = logging.getLogger(__name__)
+_COPY = "scheduler.yml"
+"""The config that holds: runs read it, so that a file that was spoilt since does not stop them."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A config, and what follows from it."""
+
+    config: Backup
+    jobs: tuple[Timed, ...]
+    zone: tzinfo
+
+
+class Backups:
+    """Backs up each enabled job with a schedule. `after_run` gets each record."""
+
+    def __init__(
+        self,
+        file: Path,
+        state: Path,
+        environ: Mapping[str, str],
+        memory: Memory,
+        options: Sequence[str] = (),
+        after_run: Sequence[Callable[[Record], None]] = (),
+    ) -> None:
+        """`options`: further ones of `execute`. InvalidSpec with all that is wrong in the file; AccessDenied."""
+        self._file, self._state, self._environ, self._memory = file, state, environ, memory
+        self._options, self._after_run = tuple(options), after_run
+        self._copy = state / _COPY
+        self.reload()
+
+    def reload(self) -> None:
+        """InvalidSpec, AccessDenied: everything stays as it was."""
+        try:
+            text = self._file.read_bytes()
+            config, problems = configfile.checked(text.decode(), str(self._file), self._environ)
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise InvalidSpec(f"the config file {self._file} cannot be read: {why}. Name another one with --config.") from error
+        if config is None:
+            raise InvalidSpec("\n".join(map(str, problems)))
+        taken = Taken(config, timed(config, self._environ), zones.chosen(config.time_zone, self._environ))
+        self._memory.put(_COPY, text)
+        self._taken = taken
+
+    @property
+    def config(self) -> Backup:
+        return self._taken.config
+
+    @property
+    def jobs(self) -> Sequence[Timed]:
+        return self._taken.jobs
+
+    @property
+    def zone(self) -> tzinfo:
+        return self._taken.zone
+
+    @property
+    def parallel(self) -> int:
+        return self._taken.config.max_parallel
+
+    def is_free(self, job: str) -> bool:
+        config = self.config
+        wanted = sites.job(config, job)
+        label, chain = sites.of_job(config, wanted, self._environ).label, sites.chain(config, wanted, self._environ)
+        try:
+            with State(self._state, label).alone(chain):
+                return True
+        except Busy:
+            return False
+
+    def command(self, job: str) -> Sequence[str]:
+        return ["execute", job, "--output", "json", "--config", str(self._copy), "--state-dir", str(self._state), *self._options]
+
+    def ended(self, run: Ended, started: datetime, *, stopped: bool) -> None:
+        record = self._record(run, started, stopped)
+        for hook in self._after_run:
+            try:
+                hook(record)
+            except Exception:  # noqa: BLE001 - whatever it is, the other hooks go on
+                _log.exception("what comes after a run of %s failed; the backups go on", run.job)
+
+    def _record(self, run: Ended, started: datetime, stopped: bool) -> Record:
+        """The child's own; one of ours in the journal if it left none."""
+        journal = Journal(self._state)
+        told = _told(run.out)
+        record = told or _without_answer(run, self.config, started, stopped)
+        kept = journal.of(run.job)
+        if not kept or kept[-1].plain() != record.plain():
+            try:
+                journal.add(record)
+            except AccessDenied as error:
+                _log.warning("%s", error)
+        return record
+
+
+def timed(config: Backup, environ: Mapping[str, str]) -> tuple[Timed, ...]:
+    """What a scheduler starts: jobs that are enabled and have a schedule. Those of one chain wait for each other."""
+    return tuple(
+        Timed(job.id, job.schedule, f"{sites.of_job(config, job, environ).label}/{sites.chain(config, job, environ)}")
+        for job in config.jobs
+        if job.enabled and job.schedule is not None
+    )
+
+
+def _told(out: str) -> Record | None:
+    try:
+        return records.of_plain(json.loads(out))
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _without_answer(run: Ended, config: Backup, started: datetime, stopped: bool) -> Record:
+    type_ = next((job.type for job in config.jobs if job.id == run.job), "full")
+    if stopped:
+        why = Cancelled("the scheduler was stopped while the backup ran; it is made up for when the scheduler starts again.")
+        return records.of_failure(run.job, type_, why, started, datetime.now(UTC))
+    how = f"was ended by signal {-run.code}" if run.code < 0 else f"ended with code {run.code}"
+    error = (
+        _error(run.out)
+        or f"{Internal.reason}: the run {how} and left no record. What it printed is in the scheduler's log; was memory short?"
+    )
+    return Record(job=run.job, type=type_, status=records.FAILED, start_time=started, end_time=datetime.now(UTC), error=error)
+
+
+def _error(out: str) -> str | None:
+    try:
+        answer = json.loads(out)
+        return str(answer["error"])
+    except (ValueError, TypeError, KeyError):
+        return None

@@ -1,0 +1,154 @@
+"""Retention as a person meets it: the real command on a folder and on a bucket, also when it is killed in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.pipeline.manager import Manager
+from tests.pipeline.roundtrip import facts
+from tests.pipeline.test_backup_manager import on
+from tests.pipeline.worker_process import PATIENCE, ROOT
+
+if TYPE_CHECKING:
+    from tests.pipeline.sites import Place
+
+FULL, DAILY = "historian", "historian-daily"
+
+
+def config_of(base: Path, source: Path, **rules: object) -> Manager:
+    jobs = [
+        {"id": FULL, "source": str(source), "schedule": "0 2 * * 0", "retention": rules},
+        {"id": DAILY, "type": "incremental", "source": str(source), "schedule": "0 2 * * 1-6", "retention": rules},
+    ]
+    return Manager(base, json.dumps({"local": {"path": str(base / "store")}}), jobs)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "source").mkdir()
+    return tmp_path / "source"
+
+
+def history(manager: Manager, source: Path) -> dict[str, dict[str, object]]:
+    """A Full, two on it, a Full and one on it; by id what the tree held then."""
+    trees = {}
+    for number, job in enumerate((FULL, DAILY, DAILY, FULL, DAILY)):
+        (source / f"readings-{number}").write_text(f"{number}" * 100)
+        trees[manager.record(job)["id"]] = facts(source)
+    return trees
+
+
+def listed(manager: Manager) -> list[str]:
+    return [each["id"] for each in manager.run("list", "--output", "json").json]
+
+
+def check(manager: Manager, trees: dict[str, dict[str, object]]) -> None:
+    """Every one that is listed restores as it was."""
+    for id_ in listed(manager):
+        target = manager.base / "back"
+        shutil.rmtree(target, ignore_errors=True)
+        assert manager.run("restore", id_, "--target", str(target)).code == 0
+        assert facts(target) == trees[id_]
+    assert manager.run("verify", "--level", "2").code == 0
+
+
+def test_what_no_rule_keeps_goes_and_the_rest_restores(place: Place, tmp_path: Path, source: Path) -> None:
+    manager = on(place, config_of(tmp_path, source, keep_last=1))
+    trees = history(manager, source)
+    ids = list(trees)
+    first = manager.run("retention", "--output", "json")
+    assert (first.code, first.json["removed"]) == (0, 0), first
+    assert "first retention" in first.err
+    assert [row["action"] for row in first.json["backups"]] == ["would go", "would go", "would go", "keep", "keep"]
+    assert listed(manager) == ids
+
+    done = manager.run("retention", "--output", "json")
+    assert (done.code, done.json["removed"]) == (0, 3), done
+    kept = {row["id"]: row["reasons"] for row in done.json["backups"] if row["action"] == "keep"}
+    assert list(kept) == ids[3:]
+    assert f"needed by {ids[4]}" in kept[ids[3]]
+    assert listed(manager) == ids[3:]
+    check(manager, trees)
+    assert manager.run("retention", "--output", "json").json["removed"] == 0
+    assert manager.record(DAILY)["type"] == "incremental"
+    assert len(listed(manager)) == 3
+
+
+def test_without_rules_everything_is_kept(tmp_path: Path, source: Path) -> None:
+    manager = config_of(tmp_path, source)
+    trees = history(manager, source)
+    for _ in range(2):
+        assert manager.run("retention", "--output", "json").json["removed"] == 0
+    assert listed(manager) == list(trees)
+
+
+def test_the_calendar_of_the_days_to_come_touches_nothing(tmp_path: Path, source: Path) -> None:
+    manager = config_of(tmp_path, source, days=10)
+    trees = history(manager, source)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*")}
+    days = manager.run("retention", "--simulate", "40", "--output", "json").json
+    assert len(days) == 40
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*")} == before
+    assert sum(len(day["made"]) for day in days) == 40
+    gone = {each["id"]: number for number, day in enumerate(days) for each in day["removed"]}
+    assert set(trees) <= set(gone), "all of today's are gone in the end"
+    assert min(gone.values()) >= 9
+    assert gone[list(trees)[3]] >= gone[list(trees)[2]], "what the newest builds on goes last"
+    assert all(day["kept"] for day in days)
+    assert "MADE" in manager.run("retention", FULL, "--simulate", "3").out
+
+
+_KILLED = """
+import os, signal, sys
+from iot_backup.storage.volume import VolumeStore
+
+left = [int(sys.argv.pop(1))]
+
+def dying(name):
+    method = getattr(VolumeStore, name)
+    def call(self, *arguments):
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left[0] -= 1
+        return method(self, *arguments)
+    setattr(VolumeStore, name, call)
+
+dying("create"); dying("delete")
+from iot_backup.cli import main
+main(prog_name="backup-manager")
+"""
+
+
+def test_killed_before_any_change_it_makes_nothing_is_lost_and_the_next_call_ends_it(tmp_path: Path, source: Path) -> None:
+    manager = config_of(tmp_path, source, keep_last=1)
+    trees = history(manager, source)
+    manager.run("retention")
+    shutil.copytree(tmp_path / "store", tmp_path / "before")
+    for at in range(100):
+        shutil.rmtree(tmp_path / "store")
+        shutil.copytree(tmp_path / "before", tmp_path / "store")
+        command = [sys.executable, "-c", _KILLED, str(at), "retention", "--config", str(tmp_path / "backup.yml")]
+        environ = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT / "operator"),
+            **manager.environ,
+            "STATE_DIR": str(tmp_path / "state"),
+        }
+        code = subprocess.run(command, env=environ, capture_output=True, timeout=PATIENCE, check=False).returncode
+        assert set(list(trees)[3:]) <= set(listed(manager))
+        assert manager.run("retention", "--output", "json").code == 0
+        assert listed(manager) == list(trees)[3:]
+        assert not [path for name in ("doomed", "announce") for path in (tmp_path / "store").rglob(f"{name}/*")]
+        assert manager.run("verify", "--level", "2").code == 0, "no gap, no loss"
+        if code == 0:
+            break
+    check(manager, trees)
+    assert at >= 15
