@@ -1,10 +1,16 @@
-"""Whether two trees are the same: names, kinds, modes, owners, times of files, links' targets, contents."""
+"""Whether two trees are the same: names, kinds, modes, owners, times of files, links' targets, contents.
+
+    python -m tests.bench.comparing ONE OTHER
+
+prints what is not, and ends with 1 then: a process of its own, since it holds both trees' names.
+"""
 
 from __future__ import annotations
 
 import filecmp
 import os
 import stat
+import sys
 from pathlib import Path
 
 
@@ -30,3 +36,9 @@ def _facts(root: Path) -> dict[str, tuple[int, int, int, int, object]]:
             last: object = os.readlink(path) if kind == stat.S_IFLNK else (st.st_size, int(st.st_mtime)) if kind == stat.S_IFREG else None
             facts[str(path.relative_to(root))] = kind, stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid, last
     return facts
+
+
+if __name__ == "__main__":
+    found = differences(Path(sys.argv[1]), Path(sys.argv[2]))
+    print("\n".join(found[:5]))
+    sys.exit(1 if found else 0)

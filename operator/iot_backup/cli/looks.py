@@ -109,8 +109,8 @@ def verify(setting: Setting, what: str | None, schedule: str | None, listen: str
 
 def _options(level: int, percent: float, scratch: Path | None, identity_file: Path | None, storage: str | None) -> list[str]:
     """The same for a process of its own."""
-    others = {"--scratch": scratch, "--identity": identity_file, "--storage": storage}
-    given = [word for name, value in others.items() if value is not None for word in (name, str(value))]
+    options = {"--scratch": scratch, "--identity": identity_file, "--storage": storage}
+    given = [word for name, value in options.items() if value is not None for word in (name, str(value))]
     return ["--level", str(level), "--percent", str(percent), *given]
 
 

@@ -62,8 +62,6 @@ def plain(problem: Problem) -> dict[str, Any]:
 def _warnings(backup: Backup, environ: Mapping[str, str]) -> Iterator[str]:
     if backup.notifications is not None:
         yield "backup.notifications is not used yet: nobody is told"
-    if any(job.schedule for job in backup.jobs):
-        yield "schedules are not run yet: call `backup-manager execute JOB` from cron or a systemd timer"
     if any(job.encryption for job in backup.jobs) and not environ.get(environment.PASSPHRASE.key):
         yield f"{environment.PASSPHRASE.key} is not set: jobs that encrypt will refuse to run"
     yield from _without_credentials(backup, environ)

@@ -29,6 +29,8 @@ from iot_backup.errors import AccessDenied, Busy, CorruptData
 _KEY = "writer.key"
 _MEMORY = "memory.json"
 _MAINTAINING = "maintenance"
+_COPYING = "copying_.lock"
+_WHAT = {_MAINTAINING: "retention", _COPYING: "a copy into this storage"}
 """Without .lock: no chain's lock has this name."""
 _KEY_BYTES = 32
 
@@ -127,15 +129,15 @@ class State:
             yield
 
     @contextmanager
-    def copying(self) -> Iterator[None]:
-        """Hold the storage for one copy into it; no chain is called so. Busy if another process of this machine has it."""
-        with self._held("copying_.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
-            yield
-
-    @contextmanager
     def maintaining(self) -> Iterator[None]:
         """Hold what removes backups. Busy if another process of this machine has it. Backups run meanwhile."""
         with self._held(_MAINTAINING, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            yield
+
+    @contextmanager
+    def copying(self) -> Iterator[None]:
+        """Hold the storage for one copy into it; no chain is called so. Busy if another process of this machine has it."""
+        with self._held(_COPYING, fcntl.LOCK_EX | fcntl.LOCK_NB):
             yield
 
     @contextmanager
@@ -149,7 +151,7 @@ class State:
             try:
                 fcntl.flock(descriptor, how)
             except BlockingIOError as error:
-                what = "retention" if name == _MAINTAINING else f"a backup of chain {name.removesuffix('.lock')}"
+                what = _WHAT.get(name, f"a backup of chain {name.removesuffix('.lock')}")
                 raise Busy(f"{what} is running on this machine already. Run it again when that has ended.") from error
             yield
         finally:
