@@ -86,7 +86,7 @@ month: $(VENV)/.ready packages ## forty simulated days of the seed's config on a
 	@SIMULATED_DAYS=40 SIMULATED_KILLS=200 SIMULATED_RETENTION=0 $(PY) -m pytest -p no:cacheprovider -v tests/pipeline/test_month.py
 
 .PHONY: bench
-bench: $(VENV)/.ready ## the engine beside tar|zstd|age, restic and others; ARGS="--scale 0.2 --rounds 3 --only A,B"
+bench: $(VENV)/.ready ## the engine beside tar|zstd|age, restic and others; ARGS="--scale 0.2 --rounds 3 --only A,B,E"
 	@$(PY) -m tests.bench.engine $(ARGS)
 
 .PHONY: bench-cluster

@@ -85,7 +85,7 @@ def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--scale", type=float, default=1.0, help="of the trees")
     parser.add_argument("--rounds", type=int, default=3, help="of each task but those that say otherwise (docs/benchmarks.md)")
-    parser.add_argument("--only", type=_parts, default=PARTS, help="some of A,B,C,D,E")
+    parser.add_argument("--only", type=_parts, default=",".join(PARTS), help="some of A,B,C,D,E")
     parser.add_argument("--work", type=Path, default=Path("/var/tmp"), help="a folder of the disk that is written to")
     return parser.parse_args()
 

@@ -83,7 +83,8 @@ def copy_backups(primary: Repository, target: Store, wanted: Callable[[Manifest]
             _check_parent(manifest, target)
             _copy(primary.store, target, member, manifest, data, watch)
         except (CorruptData, ChainBroken) as error:
-            copied.problems.append(error)
+            if found(primary.store, member.manifest) is not None:  # else retention took it away meanwhile
+                copied.problems.append(error)
             continue
         copied.done.append(Copy(manifest, hashlib.sha256(data).hexdigest()))
     return copied

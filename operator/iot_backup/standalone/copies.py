@@ -40,7 +40,7 @@ PATIENCE = 600.0
 """Seconds without a byte or a step after which a storage is given up; slow ones are not stalled ones."""
 _LOOK = 0.1
 """Seconds between two looks at a copy."""
-_STOP = 2.0
+_STOP = 1.0
 """Seconds that a copy has for its next step when the run is stopped."""
 
 _log = logging.getLogger(__name__)
