@@ -47,14 +47,17 @@ class Manager:
     jobs: list[dict[str, Any]]
     environ: dict[str, str] = field(default_factory=lambda: {"BACKUP_ENCRYPTION_KEY": PASSPHRASE})
     state: str = "state"
+    notifications: str = ""
+    """YAML in flow style; none without."""
 
     def start(self, *arguments: str, typed: bytes | None = None, **environ: str | None) -> subprocess.Popen[str]:
         """`typed`: what a person says on a terminal; None: nobody is there."""
         config = self.base / "backup.yml"
         jobs = "".join(f"    - {json.dumps(job)}\n" for job in self.jobs)
-        config.write_text(f"backup:\n  storage: {self.storage}\n  jobs:\n{jobs}")
+        told = f"  notifications: {self.notifications}\n" if self.notifications else ""
+        config.write_text(f"backup:\n  storage: {self.storage}\n{told}  jobs:\n{jobs}")
         name, *rest = arguments
-        names = (name, *rest[:1]) if name in ("key", "config") else (name,)
+        names = (name, *rest[:1]) if name in ("key", "config", "notify") else (name,)
         command = [*names, "--config", str(config), "--state-dir", str(self.base / self.state), *arguments[len(names) :]]
         wanted = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "operator"), **self.environ, **environ}
         keyboard, stdin = pty.openpty() if typed is not None else (None, subprocess.DEVNULL)

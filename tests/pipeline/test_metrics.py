@@ -103,7 +103,15 @@ def checked(text: bytes) -> str:
 
 
 def test_promtool_finds_nothing_wrong(tmp_path: Path) -> None:
-    last = {"start_time": "2026-03-01T12:00:00Z", "end_time": "2026-03-01T12:01:00Z", "ok": True, "backups": 2, "failed": [], "files": 3, "bytes": 4}
+    last = {
+        "start_time": "2026-03-01T12:00:00Z",
+        "end_time": "2026-03-01T12:01:00Z",
+        "ok": True,
+        "backups": 2,
+        "failed": [],
+        "files": 3,
+        "bytes": 4,
+    }
     own = scheduling.of_schedule({"db": NOON}, {}, 1)
     verifier = scheduling.of_verifications({"verification": NOON}, {}, last)
     for text in (own + exposition(tmp_path, record("completed")), verifier):
@@ -140,7 +148,12 @@ def prometheus(tmp_path: Path, target: int) -> Iterator[int]:
     assert program, "the packages of tests/cluster/packages.txt have it"
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [program, f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}"],
+            [
+                program,
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
             stdout=log,
             stderr=log,
         )

@@ -26,13 +26,15 @@ def test_(setting: Setting) -> int:
 
     found = delivering.tested(setting.config(), datetime.now(UTC))
     if not found:
-        raise InvalidSpec("backup.notifications names no channel that is enabled: add email (smtp_server, recipients), slack (webhook_url) or urls")
+        raise InvalidSpec(
+            "backup.notifications names no channel that is enabled: add email (smtp_server, recipients), slack (webhook_url) or urls"
+        )
     click.echo(output.as_json(found) if setting.json else output.table(("CHANNEL", ""), list(found.items())))
     return 0 if set(found.values()) == {"sent"} else StorageUnavailable.exit_code
 
 
 @notify.command()
-@click.option("--once", is_flag=True, help="Try each channel once, instead of for an hour.")
+@click.option("--once", is_flag=True, help="Try each channel once, instead of for a minute.")
 @common
 def deliver(setting: Setting, once: bool) -> int:
     """Deliver the messages that wait in the state folder. Runs of `execute`, `run` and `verify` start it by themselves."""
@@ -41,7 +43,7 @@ def deliver(setting: Setting, once: bool) -> int:
     from iot_backup.standalone.notifying import delivering
 
     state = environment.state_folder(setting.state_dir, os.environ)
-    left = delivering.delivered(setting.config(), state, *([()] if once else []))
+    left = delivering.delivered(setting.config(), state, () if once else delivering.WAITS)
     if left:
         click.echo(f"{left} messages wait for their channels: {state / 'notices' / 'problems.log'} says why", err=True)
     return StorageUnavailable.exit_code if left else 0

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from iot_backup.cli.options import Setting, common
+
+if TYPE_CHECKING:
+    from iot_backup.standalone.records import Record
 
 
 def _address(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
@@ -40,6 +44,7 @@ def run(setting: Setting, listen: str | None) -> int:
     from iot_backup.standalone import environment
     from iot_backup.standalone.journal import Journal
     from iot_backup.standalone.metrics import exposition
+    from iot_backup.standalone.notifying import noticing
     from iot_backup.standalone.scheduling import service
     from iot_backup.standalone.scheduling.backups import Backups
     from iot_backup.standalone.scheduling.remembering import Memory
@@ -48,7 +53,9 @@ def run(setting: Setting, listen: str | None) -> int:
     state = environment.state_folder(setting.state_dir, os.environ)
     memory = Memory(state, "scheduler")
     with memory.alone():
-        work = Backups(setting.config_file, state, os.environ, memory, _shared(setting))
+        told: list[Callable[[Record], None]] = []
+        work = Backups(setting.config_file, state, os.environ, memory, _shared(setting), told)
+        told.append(lambda _record: noticing.noticed(work.config, work.file, state, work.zone))
         address = service.listening(listen, work.config.listen, service.BACKUPS)
         service.back_up(work, memory, Journal(state), address, os.environ, exposition)
     return 0
@@ -58,6 +65,7 @@ def verify_by(setting: Setting, schedule: str, listen: str | None, options: Sequ
     """Verify everything at each slot of the schedule, until SIGTERM. `options`: those of each `verify`. InvalidSpec for a bad schedule."""
     from iot_backup.core.schedule import five_fields
     from iot_backup.standalone import environment
+    from iot_backup.standalone.notifying import noticing
     from iot_backup.standalone.scheduling import service
     from iot_backup.standalone.scheduling.remembering import Memory
     from iot_backup.standalone.scheduling.verifications import Verifications
@@ -68,7 +76,9 @@ def verify_by(setting: Setting, schedule: str, listen: str | None, options: Sequ
     memory = Memory(state, "verifier")
     with memory.alone():
         places = ["--config", str(setting.config_file), "--state-dir", str(state)]
-        work = Verifications(setting.config_file, os.environ, schedule, [*places, *_shared(setting), *options])
+        told: list[Callable[[Mapping[str, Any]], None]] = []
+        work = Verifications(setting.config_file, os.environ, schedule, [*places, *_shared(setting), *options], told)
+        told.append(lambda outcome: noticing.verified(work.config, setting.config_file.resolve(), state, outcome))
         service.verify(work, memory, service.listening(listen, None, service.VERIFIER), os.environ)
     return 0
 

@@ -84,7 +84,7 @@ def of_runs(runs: Mapping[str, Sequence[Run]], told: Told, now: datetime) -> tup
     return messages, replace(told, trouble=trouble, suspicious=suspicious)
 
 
-def of_verification(ok: bool, problems: Sequence[str], end: datetime, told: Told, now: datetime) -> tuple[list[Message], Told]:  # noqa: FBT001 - a fact, not a switch
+def of_verification(ok: bool, problems: Sequence[str], end: datetime, told: Told, now: datetime) -> tuple[list[Message], Told]:
     """Of one scheduled verification."""
     trouble = dict(told.trouble)
     before = trouble.pop(VERIFICATION, None)
@@ -101,11 +101,14 @@ def of_verification(ok: bool, problems: Sequence[str], end: datetime, told: Told
     return [Message(VERIFICATION, "backups failed their verification", body, end)], replace(told, trouble=trouble)
 
 
-def of_slots(slots: Mapping[str, datetime], runs: Mapping[str, Sequence[Run]], told: Told, now: datetime, grace: timedelta) -> tuple[list[Message], Told]:
+def of_slots(
+    slots: Mapping[str, datetime], runs: Mapping[str, Sequence[Run]], told: Told, now: datetime, grace: timedelta
+) -> tuple[list[Message], Told]:
     """`slots`: by job its last slot that has come; `grace`: how long after it a run may end."""
     messages, missed = [], dict(told.missed)
     for job, slot in slots.items():
-        ran = any(run.end >= slot for run in runs.get(job, ()))
+        ended = runs.get(job, ())
+        ran = any(run.end >= slot for run in ended) or not ended  # a job that never ran is a new one
         if ran or now < slot + grace or missed.get(job) == slot:
             continue
         missed[job] = slot
@@ -139,7 +142,11 @@ def _judge(job: str, last: Run, counted: Sequence[Run], trouble: dict[str, Troub
 def _failure(last: Run, counted: Sequence[Run], since: datetime) -> str:
     what = last.error or "; ".join(last.warnings) or "some files could not be read"
     good = next((run for run in reversed(counted) if run.status == _GOOD), None)
-    newest = f"The newest complete backup is {good.id} of {_spoken(good.end)}." if good else "There is no complete backup of it that this machine knows of."
+    newest = (
+        f"The newest complete backup is {good.id} of {_spoken(good.end)}."
+        if good
+        else "There is no complete backup of it that this machine knows of."
+    )
     again = f"It has not worked since {_spoken(since)}. " if since != last.end else ""
     return f"{what}\n\n{again}{newest}\nWhat to do: mend what the sentence above names, then `backup-manager execute {last.job}`; `backup-manager doctor` looks at the rest."
 

@@ -17,6 +17,7 @@ from iot_backup.core.schedule import five_fields
 
 _STEP = timedelta(days=1)
 """A clock set back by more is taken as having been wrong before."""
+_LONG_AGO = timedelta(days=4 * 366)
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,19 @@ def next_slot(schedule: str, zone: tzinfo, after: datetime) -> datetime | None:
         # CronSim goes back when it begins inside a doubled hour, and knows doubled hours only, not Lord Howe's doubled half.
         if slot > after and (by_interval or not _is_second(local, zone)):
             return slot
+    return None
+
+
+def last_slot(schedule: str, zone: tzinfo, now: datetime) -> datetime | None:
+    """The newest slot that has come, in UTC; None if there was none in two years."""
+    span = timedelta(hours=1)
+    while span < _LONG_AGO:
+        newest, slot = None, next_slot(schedule, zone, now - span)
+        while slot is not None and slot <= now:
+            newest, slot = slot, next_slot(schedule, zone, slot)
+        if newest is not None:
+            return newest
+        span *= 4
     return None
 
 

@@ -26,11 +26,18 @@ Blocks = tuple[bytes, ...]
 """SHA-256 of each block of an object that was verified."""
 
 
-def verify(store: Store, key: str, expected: StoredObject, check: Callable[[], None] = lambda: None) -> Blocks:
+def compare(store: Store, key: str, expected: StoredObject, check: Callable[[], None] = lambda: None) -> None:
     """Read an object whole and compare it with its manifest; no key is needed. CorruptData.
 
-    `check` is called for each block and may raise to stop.
+    `check` is called now and then, and may raise to stop.
     """
+    _check_size(store, key, expected)
+    for _ in _signed(store, key, expected):
+        check()
+
+
+def verify(store: Store, key: str, expected: StoredObject, check: Callable[[], None] = lambda: None) -> Blocks:
+    """The same, for an object that is read `again`: what it was, block by block."""
     _check_size(store, key, expected)
     digests = []
     for block in _blocks(_signed(store, key, expected)):

@@ -127,7 +127,7 @@ class _Restore:
         self._opening.check()
 
     def _verify(self, member: Manifest) -> None:
-        reading.verify(self._store, member.archive_key, member.archive, self._check)
+        reading.compare(self._store, member.archive_key, member.archive, self._check)
 
     def _rules(self, manifest: Manifest, *, acts: bool = True) -> Rules:
         mirror = None

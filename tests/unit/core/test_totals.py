@@ -26,6 +26,8 @@ def test_it_comes_back_from_json() -> None:
     assert of_plain(json.loads(json.dumps(found.plain()))) == found
 
 
-@pytest.mark.parametrize("value", [None, {}, [], {"results": 1, "durations": [], "seconds": 0}, {"results": {}, "durations": [1], "seconds": 0}])
+@pytest.mark.parametrize(
+    "value", [None, {}, [], {"results": 1, "durations": [], "seconds": 0}, {"results": {}, "durations": [1], "seconds": 0}]
+)
 def test_what_is_no_sum_is_nothing(value: object) -> None:
     assert of_plain(value) == Totals()

@@ -102,7 +102,6 @@ def test_the_first_config_there_was_is_told_what_will_not_happen_yet() -> None:
         ("config-backup", "default-plain", "config-backup"),
     ]
     assert [warning.split(":")[0] for warning in found.warnings] == [
-        "backup.notifications is not used yet",
         "BACKUP_ENCRYPTION_KEY is not set",
         "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY not set",
         "AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY not set",

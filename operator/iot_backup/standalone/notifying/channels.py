@@ -70,20 +70,24 @@ def _connected(email: Email, host: str, port: int) -> smtplib.SMTP:
     else:
         server = smtplib.SMTP(host, port or (587 if email.username else 25), timeout=PATIENCE)
     try:
-        server.ehlo()
-        secure = email.tls == "tls"
-        if email.tls == "starttls" or (email.tls == "auto" and server.has_extn("starttls")):
-            server.starttls(context=context)
-            server.ehlo()
-            secure = True
-        if email.username:
-            if not secure:
-                raise smtplib.SMTPException("it offers no TLS, and a password is not sent without")
-            server.login(email.username, email.password or "")
+        _logged_in(email, server, context)
     except BaseException:
         server.close()
         raise
     return server
+
+
+def _logged_in(email: Email, server: smtplib.SMTP, context: ssl.SSLContext) -> None:
+    server.ehlo()
+    secure = email.tls == "tls"
+    if email.tls == "starttls" or (email.tls == "auto" and server.has_extn("starttls")):
+        server.starttls(context=context)
+        server.ehlo()
+        secure = True
+    if email.username:
+        if not secure:
+            raise smtplib.SMTPException("it offers no TLS, and a password is not sent without")
+        server.login(email.username, email.password or "")
 
 
 def _post(slack: Slack, site: str, message: Message) -> None:

@@ -1,4 +1,4 @@
-"""Brings spooled messages to their channels. What a channel does not take waits: an hour in this process, and then for the next one."""
+"""Brings spooled messages to their channels. What a channel does not take waits: a minute in this process, and then for the next run's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from iot_backup.core.alerts import Message
-from iot_backup.errors import Busy
 from iot_backup.standalone.config import Backup
 from iot_backup.standalone.notifying import channels
 from iot_backup.standalone.notifying.channels import Undelivered
@@ -16,22 +15,19 @@ from iot_backup.standalone.notifying.spool import Spool
 
 GIVEN_UP = timedelta(days=3)
 """A message so old helps nobody any more."""
-WAITS = (60.0, 300.0, 900.0, 2400.0)
+WAITS = (5.0, 20.0, 40.0)
 """Seconds between this process's tries."""
 
 
 def delivered(config: Backup, state: Path, waits: tuple[float, ...] = WAITS, pause: Callable[[float], None] = time.sleep) -> int:
     """Deliver until nothing waits any more, or nothing more is tried; how many messages are left."""
     spool = Spool(state)
-    try:
-        with spool.alone("deliver", wait=False):
-            for wait in (*waits, None):
-                _once(config, spool, datetime.now(UTC))
-                if not spool.waiting() or wait is None:
-                    break
-                pause(wait)
-    except Busy:
-        pass  # who delivers already looks again before it ends
+    for wait in (*waits, None):
+        with spool.alone("deliver"):
+            _once(config, spool, datetime.now(UTC))
+        if wait is None or not spool.waiting():
+            break
+        pause(wait)
     return len(spool.waiting())
 
 

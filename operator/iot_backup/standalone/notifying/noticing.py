@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
-from iot_backup.core import alerts
+from iot_backup.core import alerts, due
 from iot_backup.core.alerts import Message, Run, Told
 from iot_backup.errors import IotBackupError
 from iot_backup.standalone.config import Backup, Notifications
@@ -24,11 +24,11 @@ GRACE = timedelta(hours=2)
 _log = logging.getLogger(__name__)
 
 
-def noticed(config: Backup, config_file: Path, state: Path, slots: Mapping[str, datetime] | None = None) -> None:
-    """After a run, whoever started it. `slots`: by job its last slot that has come, where a scheduler knows."""
+def noticed(config: Backup, config_file: Path, state: Path, zone: tzinfo | None = None) -> None:
+    """After a run, whoever started it. `zone`: of the schedules, where a scheduler goes by them: then missed slots are noticed, too."""
     if config.notifications is not None:
         now = datetime.now(UTC)
-        _spooled(config.notifications, config_file, state, lambda told: _of_journal(state, told, slots or {}, now))
+        _spooled(config.notifications, config_file, state, lambda told: _of_journal(config, state, told, zone, now))
 
 
 def verified(config: Backup, config_file: Path, state: Path, outcome: Mapping[str, Any]) -> None:
@@ -39,20 +39,25 @@ def verified(config: Backup, config_file: Path, state: Path, outcome: Mapping[st
         _spooled(config.notifications, config_file, state, lambda told: alerts.of_verification(ok, problems, end, told, now))
 
 
-def _of_journal(state: Path, told: Told, slots: Mapping[str, datetime], now: datetime) -> tuple[list[Message], Told]:
+def _of_journal(config: Backup, state: Path, told: Told, zone: tzinfo | None, now: datetime) -> tuple[list[Message], Told]:
     journal = Journal(state)
     runs = {job: [run for record in journal.of(job) if (run := _run(record))] for job in journal.jobs()}
     messages, told = alerts.of_runs(runs, told, now)
-    missed, told = alerts.of_slots(slots, runs, told, now, GRACE)
+    missed, told = alerts.of_slots(_slots(config, zone, now), runs, told, now, GRACE) if zone else ([], told)
     return messages + missed, told
 
 
-def _spooled(notifications: Notifications, config_file: Path, state: Path, decide: Any) -> None:
+def _slots(config: Backup, zone: tzinfo, now: datetime) -> dict[str, datetime]:
+    scheduled = {job.id: job.schedule for job in config.jobs if job.enabled and job.schedule}
+    return {job: slot for job, schedule in scheduled.items() if (slot := due.last_slot(schedule, zone, now))}
+
+
+def _spooled(notifications: Notifications, config_file: Path, state: Path, decide: Callable[[Told], tuple[list[Message], Told]]) -> None:
     spool, names = Spool(state), channels.names(notifications)
     if not names:
         return
     try:
-        with spool.alone("notice", wait=True):
+        with spool.alone("notice"):
             before = spool.told()
             messages, told = decide(before)
             if told != before or messages:
@@ -66,7 +71,7 @@ def _spooled(notifications: Notifications, config_file: Path, state: Path, decid
 def _start(config_file: Path, state: Path) -> None:
     """A process of its own, which outlives this one and holds nothing of it."""
     command: Sequence[str] = ["notify", "deliver", "--config", str(config_file), "--state-dir", str(state)]
-    subprocess.Popen(
+    subprocess.Popen(  # noqa: S603 - ourselves
         [sys.executable, "-m", "iot_backup", *command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

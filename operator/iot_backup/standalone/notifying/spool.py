@@ -1,9 +1,9 @@
 """Messages that wait to be delivered, and what was told: files in the state folder.
 
-    <state folder>/notices/told.json            what was told of
-    <state folder>/notices/<time>-<hex>.json    a message, and the channels that have not got it yet
-    <state folder>/notices/problems.log         why deliveries failed, the last of them
-    <state folder>/notices/*.lock               held while somebody notices, or delivers
+<state folder>/notices/told.json            what was told of
+<state folder>/notices/<time>-<hex>.json    a message, and the channels that have not got it yet
+<state folder>/notices/problems.log         why deliveries failed, the last of them
+<state folder>/notices/*.lock               held while somebody notices, or delivers
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from iot_backup.core.alerts import Message, Told, Trouble
-from iot_backup.errors import Busy
 
 _LOG_LINES = 200
 
@@ -42,15 +41,13 @@ class Spool:
         self.folder = state / "notices"
 
     @contextmanager
-    def alone(self, name: str, *, wait: bool) -> Iterator[None]:
-        """Hold `notice` or `deliver`. Busy if another process has it, and nobody wants to wait."""
+    def alone(self, name: str) -> Iterator[None]:
+        """Hold `notice` or `deliver`; others wait."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self.folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
-        except BlockingIOError as error:
-            raise Busy("another process delivers messages already") from error
         finally:
             os.close(descriptor)
 

@@ -49,7 +49,8 @@ class Backups:
         """`options`: further ones of `execute`. InvalidSpec with all that is wrong in the file; AccessDenied."""
         self._file, self._state, self._environ, self._memory = file, state, environ, memory
         self._options, self._after_run = tuple(options), after_run
-        self._copy = state / _COPY
+        self.file = state / _COPY
+        """The config that holds, as it was written: what children read."""
         self.reload()
 
     def reload(self) -> None:
@@ -93,7 +94,7 @@ class Backups:
             return False
 
     def command(self, job: str) -> Sequence[str]:
-        return ["execute", job, "--output", "json", "--config", str(self._copy), "--state-dir", str(self._state), *self._options]
+        return ["execute", job, "--output", "json", "--config", str(self.file), "--state-dir", str(self._state), *self._options]
 
     def ended(self, run: Ended, started: datetime, *, stopped: bool) -> None:
         record = self._record(run, started, stopped)
@@ -109,7 +110,7 @@ class Backups:
         told = _told(run.out)
         record = told or _without_answer(run, self.config, started, stopped)
         kept = journal.of(run.job)
-        if not kept or kept[-1].plain() != record.plain():
+        if record.plain() not in (each.plain() for each in kept[-10:]):
             try:
                 journal.add(record)
             except AccessDenied as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -15,6 +16,7 @@ from iot_backup.standalone.scheduling import zones
 from iot_backup.standalone.scheduling.children import Ended
 
 JOB = "verification"
+_log = logging.getLogger(__name__)
 
 
 class Verifications:
@@ -50,7 +52,10 @@ class Verifications:
             return None
         result = outcome(run, started, datetime.now(UTC))
         for hook in self._after_run:
-            hook(result)
+            try:
+                hook(result)
+            except Exception:  # noqa: BLE001 - whatever it is, the result must be kept
+                _log.exception("what comes after a verification failed; the verifier goes on")
         return result
 
 

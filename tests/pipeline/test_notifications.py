@@ -1,0 +1,222 @@
+"""People are told by real servers, once, and no backup waits for a server that is dead."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from email import message_from_bytes
+from email.message import Message as Mail
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult, LoginPassword
+
+from tests.cluster.certificates import Authority
+from tests.pipeline.manager import Manager, wait_until
+
+JOB = "historian"
+
+
+class Hook:
+    """A webhook that keeps what it gets."""
+
+    def __init__(self, port: int = 0, answer: int = 200) -> None:
+        self.got: list[dict[str, Any]] = []
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                hook.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(answer)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None: ...
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.port = int(self.server.server_address[1])
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    with closing(Hook()) as made:
+        yield made
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Manager:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "reading").write_text("21.5")
+    return Manager(tmp_path, f"{{local: {{path: {tmp_path / 'store'}}}}}", [{"id": JOB, "type": "full", "source": str(source)}])
+
+
+def tell(manager: Manager, **notifications: Any) -> None:
+    manager.notifications = json.dumps(notifications)
+
+
+def slack(port: int) -> dict[str, Any]:
+    return {"webhook_url": f"http://127.0.0.1:{port}/services/secret", "channel": "#ops-alerts"}
+
+
+def fail(manager: Manager) -> None:
+    manager.record(JOB, code=77, BACKUP_ENCRYPTION_KEY=None)
+
+
+def test_a_failure_is_told_once_and_its_end_once(manager: Manager, hook: Hook) -> None:
+    tell(manager, slack=slack(hook.port))
+    for _ in range(2):
+        fail(manager)
+    wait_until("the failure is told", lambda: hook.got)
+    manager.record(JOB)
+    wait_until("the recovery is told", lambda: len(hook.got) == 2)
+    manager.record(JOB)
+    assert manager.run("notify", "deliver").code == 0
+    first, second = hook.got
+    assert first["channel"] == "#ops-alerts"
+    assert "backup of historian failed" in first["text"]
+    assert "KeyMissing" in first["text"]
+    assert "works again" in second["text"]
+
+
+def test_any_service_of_apprise_can_be_told(manager: Manager, hook: Hook) -> None:
+    tell(manager, urls=[f"json://127.0.0.1:{hook.port}/"])
+    fail(manager)
+    wait_until("it is told", lambda: hook.got)
+    assert hook.got[0]["title"] == "[backup default] backup of historian failed"
+
+
+def test_what_nobody_wants_to_hear_is_not_told(manager: Manager, hook: Hook) -> None:
+    tell(manager, slack=slack(hook.port), on=["recovery"])
+    fail(manager)
+    manager.record(JOB)
+    wait_until("the recovery is told", lambda: hook.got)
+    assert ["works again" in each["text"] for each in hook.got] == [True]
+
+
+class Mailbox:
+    def __init__(self) -> None:
+        self.mails: list[tuple[str, Mail]] = []
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - as aiosmtpd calls it
+        self.mails.append((session.auth_data.login.decode() if session.auth_data else "", message_from_bytes(envelope.content)))
+        return "250 OK"
+
+
+def test_mail_goes_through_tls_with_a_password(manager: Manager, tmp_path: Path) -> None:
+    authority = Authority("an authority of our own", datetime.now(UTC))
+    authority.issue("mail", hosts=["127.0.0.1"]).write(tmp_path, "mail")
+    (tmp_path / "ca.pem").write_bytes(authority.pair.certificate)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "mail.crt", tmp_path / "mail.key")
+
+    def authenticator(_server: Any, _session: Any, _envelope: Any, _mechanism: str, data: Any) -> AuthResult:
+        return AuthResult(
+            success=isinstance(data, LoginPassword) and (data.login, data.password) == (b"me", b"secret word"), auth_data=data
+        )
+
+    box = Mailbox()
+    controller = Controller(
+        box,
+        hostname="127.0.0.1",
+        port=free_port(),
+        tls_context=context,
+        require_starttls=True,
+        auth_required=True,
+        authenticator=authenticator,
+    )
+    controller.start()
+    try:
+        email = {
+            "smtp_server": f"127.0.0.1:{controller.port}",
+            "recipients": ["admin@example.com"],
+            "username": "me",
+            "password": "${SMTP_PASSWORD}",
+        }
+        tell(manager, email={**email, "tls": "starttls"})
+        manager.environ |= {"SMTP_PASSWORD": "secret word", "SSL_CERT_FILE": str(tmp_path / "ca.pem")}
+        fail(manager)
+        wait_until("the mail is there", lambda: box.mails)
+        (login, mail), *_ = box.mails
+        assert (login, mail["To"], mail["Subject"]) == ("me", "admin@example.com", "[backup default] backup of historian failed")
+        del manager.environ["SSL_CERT_FILE"]
+        answer = manager.run("notify", "test", "--output", "json")
+        assert answer.code == 69
+        assert "CERTIFICATE_VERIFY_FAILED" in answer.json["email"], "a server that nobody vouches for gets no password"
+        assert len(box.mails) == 1
+    finally:
+        controller.stop()
+
+
+def test_a_password_is_not_sent_without_tls(manager: Manager) -> None:
+    controller = Controller(Mailbox(), hostname="127.0.0.1", port=free_port())
+    controller.start()
+    try:
+        tell(
+            manager,
+            email={
+                "smtp_server": f"127.0.0.1:{controller.port}",
+                "recipients": ["a@example.com"],
+                "username": "me",
+                "password": "secret word",
+            },
+        )
+        answer = manager.run("notify", "test")
+        assert answer.code == 69
+        assert "offers no TLS" in answer.out
+        assert "secret word" not in answer.out + answer.err
+    finally:
+        controller.stop()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["nobody listens", "it never answers"])
+def test_a_dead_server_delays_no_backup_and_is_told_when_it_lives_again(manager: Manager, tmp_path: Path, silent: bool) -> None:
+    with socket.socket() as dead:
+        dead.bind(("127.0.0.1", 0))
+        if silent:
+            dead.listen(8)
+        port = dead.getsockname()[1]
+        tell(manager, slack=slack(port))
+        manager.record(JOB)
+        begin = time.monotonic()
+        manager.record(JOB)
+        usual = time.monotonic() - begin
+        begin = time.monotonic()
+        fail(manager)
+        assert time.monotonic() - begin < usual + 5, "less than the server's patience"
+        log = tmp_path / "state" / "notices" / "problems.log"
+        wait_until("it was tried", log.exists)
+        assert "/services/secret" not in log.read_text()
+        dead.close()
+    with closing(Hook(port)) as hook:
+        wait_until("the message is there", lambda: hook.got or (manager.run("notify", "deliver", "--once") and hook.got))
+        assert "backup of historian failed" in hook.got[0]["text"]
+
+
+def test_the_channels_can_be_tried(manager: Manager, hook: Hook) -> None:
+    tell(manager, slack=slack(hook.port), urls=["nosuchthing://x"])
+    answer = manager.run("notify", "test", "--output", "json")
+    assert answer.code == 69
+    assert answer.json["slack"] == "sent"
+    assert "apprise does not know" in answer.json["urls[0]"]
+    tell(manager, slack={"enabled": False})
+    assert "names no channel" in manager.run("notify", "test").err
