@@ -8,6 +8,8 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +17,8 @@ import pytest
 from tests.minio.proxy import Fault, Harm, faulty
 from tests.pipeline.manager import Manager, wait_until
 from tests.pipeline.roundtrip import facts
+from tests.pipeline.simulated import dated
+from tests.pipeline.worker_process import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -292,3 +296,43 @@ def test_a_run_that_is_stopped_while_it_copies_is_complete(manager: Manager, min
     assert record["copies"]["s3"].startswith("failed: Cancelled: ")
     manager.storage = storages(tmp_path, minio.endpoint, bucket)
     assert manager.record(NEXT)["copies"] == {"s3": "completed"}
+
+
+def test_a_copy_has_retention_of_its_own(manager: Manager, minio: Minio, bucket: str, tmp_path: Path) -> None:
+    """The primary keeps a month, the copy a day; what went from the copy does not come back with the next run."""
+    places = json.loads(manager.storage)
+    places["s3"]["retention_days"] = 1
+    manager.storage = json.dumps(places)
+    manager.jobs = [{**manager.jobs[0], "retention_days": 30}]
+    manager.run("config", "check")  # writes the config
+    old = [days_ago(manager, 5 - number)["id"] for number in range(3)]
+    newest = manager.record(JOB)["id"]
+    for _ in range(2):  # the first one only looks
+        assert manager.run("retention").code == 0
+    assert [each["id"] for each in manager.run("list", "--output", "json").json] == [*old, newest]
+    assert ids(manager) == [newest]
+    assert not [
+        key
+        for key in in_bucket(minio, bucket)
+        if key.startswith("doomed/") or (any(id_ in key for id_ in old) and key.startswith("chains/"))
+    ]
+    last = manager.record(JOB)
+    assert last["copies"] == {"s3": "completed"}
+    assert ids(manager) == [newest, last["id"]]
+    assert manager.run("verify", "--storage", "s3", "--level", "2").code == 0
+    assert manager.run("restore", newest, "--storage", "s3", "--target", str(tmp_path / "back")).code == 0
+
+
+def ids(manager: Manager) -> list[str]:
+    return [each["id"] for each in manager.run("list", "--storage", "s3", "--output", "json").json]
+
+
+def days_ago(manager: Manager, days: int) -> dict[str, Any]:
+    """A run as it would have been so many days ago."""
+    command = [sys.executable, "-m", "tests.pipeline.simulated", str(-86400 * days), "execute", JOB, "--output", "json"]
+    places = ["--config", str(manager.base / "backup.yml"), "--state-dir", str(manager.base / manager.state)]
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT / 'operator'}:{ROOT}", **manager.environ}
+    done = subprocess.run([*command, *places], cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    dated(manager.base / "store", datetime.now(UTC) - timedelta(days=days))
+    return dict(json.loads(done.stdout))

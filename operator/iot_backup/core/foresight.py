@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 
-from iot_backup.core import schedule
+from iot_backup.core.due import next_slot
 from iot_backup.core.retention import Around, Point, Verdict, ancestors, decided
 
 
@@ -19,7 +19,7 @@ class Planned:
     type: str
     """full, incremental, differential, configuration."""
     cron: str
-    time_zone: str | None
+    zone: tzinfo
     max_chain_length: int
 
 
@@ -55,7 +55,7 @@ def calendar(
 def _starts(planned: Sequence[Planned], begin: datetime, end: datetime) -> Iterator[tuple[datetime, Planned]]:
     for job in planned:
         moment = begin
-        while (following := schedule.next_run(job.cron, job.time_zone, moment)) is not None and following <= end:
+        while (following := next_slot(job.cron, job.zone, moment)) is not None and following <= end:
             yield following, job
             moment = following
 

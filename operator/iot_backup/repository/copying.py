@@ -16,7 +16,7 @@ from iot_backup.core.layout import Member
 from iot_backup.core.manifest import Manifest, StoredObject
 from iot_backup.core.spec import Trust
 from iot_backup.errors import AlreadyExists, ChainBroken, CorruptData, IotBackupError, KeyMissing, NotFound, Untrusted
-from iot_backup.repository import access, generations
+from iot_backup.repository import access, generations, removals
 from iot_backup.repository.opening import Repository
 from iot_backup.repository.writing import found, settled
 from iot_backup.storage.store import Store
@@ -69,16 +69,14 @@ def adopt(primary: Repository, trust: Trust, target: Store, watch: Watch) -> Non
             _small(primary.store, target, key, watch)
 
 
-def copy_backups(primary: Repository, target: Store, wanted: Callable[[Manifest], bool], watch: Watch) -> Copied:
+def copy_backups(primary: Repository, target: Store, watch: Watch) -> Copied:
     """Copy every backup that counts and that the target does not have. The target is a replica already (`adopt`).
 
-    `wanted`: what the copy's own retention would keep. A damaged backup is left out and told, and never stops the others; a failure of
+    A damaged backup is left out and told, and never stops the others; a failure of
     the target ends it with the target's error: what is copied by then stays, and the next copy goes on from there.
     """
     copied = Copied()
     for member, manifest, data in _missing(primary, target, copied.problems):
-        if not wanted(manifest):
-            continue
         try:
             _check_parent(manifest, target)
             _copy(primary.store, target, member, manifest, data, watch)
@@ -91,9 +89,11 @@ def copy_backups(primary: Repository, target: Store, wanted: Callable[[Manifest]
 
 
 def _missing(primary: Repository, target: Store, problems: list[IotBackupError]) -> list[tuple[Member, Manifest, bytes]]:
-    """Backups that the primary lists and the target does not, parents first; those that are about to be deleted are left out."""
+    """Backups that the primary lists and the target does not, parents first; those that are about to be deleted are left out, and those
+    that the target's own retention took."""
     there = {info.key for info in target.list(layout.CHAINS)}
-    leaving = primary.catalogue.doomed() | primary.catalogue.over(target).doomed()
+    over = primary.catalogue.over(target)
+    leaving = primary.catalogue.doomed() | over.doomed() | {victim.id for victims in removals.listed(over).values() for victim in victims}
     new = []
     for key in _listed(primary.store, layout.CHAINS, lambda key: layout.member_of_manifest(key) is not None):
         member = layout.member_of_manifest(key)

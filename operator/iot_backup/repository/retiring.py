@@ -21,6 +21,7 @@ from iot_backup.core.spec import Floor
 from iot_backup.crypto.signing import Purpose, WriterKey
 from iot_backup.errors import InvalidSpec, StorageUnavailable, Untrusted
 from iot_backup.repository import clocks, notices
+from iot_backup.repository.catalogue import Catalogue
 from iot_backup.repository.opening import Repository
 from iot_backup.repository.records import DoomedRecord, RemovedRecord, Victim
 from iot_backup.repository.survey import Survey, still_there, surveyed
@@ -40,6 +41,8 @@ class Rules:
     zone: tzinfo
     floors: Mapping[str, Floor]
     """By chain the newest backup that somebody remembers."""
+    primary: Catalogue | None = None
+    """Of the repository that this one is a copy of: what it says it removed need not be here, and objects are younger than their backups."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Retired:
 
 def judged(repository: Repository, rules: Rules, now: datetime) -> tuple[Survey, tuple[Verdict, ...]]:
     """What would stay and what would go, by the store's clock. Nothing is written. What `surveyed` raises."""
-    survey = surveyed(repository.catalogue, _writer(repository).id, rules.policies, rules.floors)
+    survey = surveyed(repository.catalogue, _writer(repository).id, rules.policies, rules.floors, rules.primary)
     return survey, retention.decided(survey.points, survey.around, now, rules.zone)
 
 

@@ -39,8 +39,10 @@ class Survey:
     """What a person should know of."""
 
 
-def surveyed(catalogue: Catalogue, writer: str, policies: Mapping[str, Policy], floors: Mapping[str, Floor]) -> Survey:
-    """Announcements first: a run that is not announced any more has its manifest there. Holds last: a frozen chain's was there before its manifest.
+def surveyed(
+    catalogue: Catalogue, writer: str, policies: Mapping[str, Policy], floors: Mapping[str, Floor], primary: Catalogue | None = None
+) -> Survey:
+    """`primary`: of what the repository is a copy of. Announcements first: a run that is not announced any more has its manifest there. Holds last: a frozen chain's was there before its manifest.
 
     CorruptData, Untrusted for an announcement or a hold that cannot be read; StorageUnavailable, AccessDenied.
     """
@@ -52,6 +54,8 @@ def surveyed(catalogue: Catalogue, writer: str, policies: Mapping[str, Policy], 
     held = holds.listed(catalogue)
     good = [(entry, entry.manifest) for entry in entries if entry.manifest]
     explained = {chain: {victim.seq for victim in victims} for chain, victims in gone.items()}
+    for chain, numbers in removals.numbers(primary).items() if primary else ():
+        explained.setdefault(chain, set()).update(numbers)
     for marker in markers.values():
         explained.setdefault(marker.chain, set()).add(marker.victim.seq)
     stopped = dict(_stopped(entries, held, floors))
@@ -59,7 +63,7 @@ def surveyed(catalogue: Catalogue, writer: str, policies: Mapping[str, Policy], 
     removed = {(chain, victim.id) for chain, victims in gone.items() for victim in victims}
     hashes = {(m.chain, m.id): entry.manifest_sha256 for entry, m in good}
     good.sort(key=lambda each: (each[1].chain, *order(each[1])))
-    points = tuple(_point(m, entry, objects, held, hashes, removed) for entry, m in good)
+    points = tuple(_point(m, entry, objects, held, hashes, removed, copied=primary is not None) for entry, m in good)
     return Survey(
         points,
         Around(writer, policies, stopped, building, gaps),
@@ -115,6 +119,8 @@ def _point(
     held: Sequence[HoldRecord],
     hashes: Mapping[Key, str],
     removed: set[Key],
+    *,
+    copied: bool,
 ) -> Point:
     own = [hold for hold in held if hold.id == manifest.id]
     return Point(
@@ -126,7 +132,7 @@ def _point(
         writer=manifest.writer,
         time=manifest.start_time,
         partial=manifest.partial,
-        flaws=tuple(_flaws(manifest, entry.member, objects, own, hashes, removed)),
+        flaws=tuple(_flaws(manifest, entry.member, objects, own, hashes, removed, copied=copied)),
         holds=tuple(f"{hold.reason}: {hold.message}" if hold.message else hold.reason for hold in own),
     )
 
@@ -138,6 +144,8 @@ def _flaws(
     held: Sequence[HoldRecord],
     hashes: Mapping[Key, str],
     removed: set[Key],
+    *,
+    copied: bool,
 ) -> Iterator[str]:
     for key, size in ((manifest.archive_key, manifest.archive.size), (member.index, manifest.index.size)):
         if key not in objects:
@@ -146,7 +154,9 @@ def _flaws(
             yield f"{key} has another size than was signed"
     stored = objects.get(member.manifest)
     run = manifest.completion_time - manifest.start_time
-    if stored is None or abs(stored.modified - manifest.start_time) > abs(run) + _TOLERATED:
+    # A copy may be made long after its backup, and never before it.
+    late = copied and stored is not None and stored.modified >= manifest.start_time - _TOLERATED
+    if stored is None or (not late and abs(stored.modified - manifest.start_time) > abs(run) + _TOLERATED):
         yield "its time is not that of the store"
     parent = manifest.parent
     if parent is not None and hashes.get((manifest.chain, parent.id), parent.manifest_sha256) != parent.manifest_sha256:

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 
 from iot_backup.core import layout, spec
-from iot_backup.core.manifest import Manifest
 from iot_backup.core.report import Warn
 from iot_backup.errors import Busy, Cancelled, Internal, InvalidSpec, IotBackupError, StorageUnavailable
 from iot_backup.repository import copying
@@ -117,11 +116,6 @@ def lags(config: Backup, storage: str | None, machine: Machine) -> list[str]:
     return list(behind)
 
 
-def kept(_site: Site, _manifest: Manifest) -> bool:
-    """Whether the storage's own retention would keep a backup, so that none is copied only to be deleted again."""
-    return True
-
-
 def _copied(config: Backup, job: Job, site: Site, machine: Machine, pace: Pace, rate: int | None, patience: float) -> None:
     """Bring one storage up to date with the job's primary."""
     source = _primary(config, job, machine)
@@ -136,7 +130,6 @@ def _copied(config: Backup, job: Job, site: Site, machine: Machine, pace: Pace, 
         done = copying.copy_backups(
             primary,
             throttled(target, rate, time.monotonic, pace.cancel.pause),
-            lambda manifest: kept(site, manifest),
             pace.step,
         )
         for each in done.done:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from iot_backup.core import foresight, schedule, spec
+from iot_backup.core import foresight, spec
 from iot_backup.core.foresight import Day, Planned
 from iot_backup.core.retention import Point, Policy, Verdict
 from iot_backup.crypto.signing import WriterKey
 from iot_backup.repository import retiring
+from iot_backup.repository.catalogue import Catalogue
 from iot_backup.repository.opening import Repository, open_for_backup
 from iot_backup.repository.retiring import Retired, Rules
 from iot_backup.standalone import environment, records, sites
 from iot_backup.standalone.config import Backup, Job
 from iot_backup.standalone.machine import Machine
+from iot_backup.standalone.scheduling import zones
 from iot_backup.standalone.sites import Site
 from iot_backup.standalone.state import Memory
 from iot_backup.storage import staleness
@@ -26,8 +30,6 @@ from iot_backup.storage.opening import open_store
 from iot_backup.storage.read_only import ReadOnly
 
 _FIRST = "the first retention of this machine in this repository removes nothing; from the next one on, it does"
-ZONE = "TZ"
-"""Environment variable: whose days and weeks count; UTC if it is not set."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,9 @@ class Foretold:
 
 
 def policy(config: Backup, job: Job, site: Site) -> Policy:
-    """The job's own rules; where it has none, those of the storage."""
+    """Of the primary the job's own rules, and where it has none, those of the storage; of a copy those of the storage alone."""
     own = Policy(**job.retention.model_dump() | {"days": job.retention.days or job.retention_days})
-    if own:
+    if own and site.storage == (job.destination or sites.storages(config, job)[0]):
         return own
     storage = getattr(config.storage, site.storage, None) if not site.storage.startswith("/") else None
     return Policy(days=storage.retention_days if storage else None)
@@ -109,52 +111,85 @@ def applied(config: Backup, job: Job | None, machine: Machine, now: datetime) ->
     A repository that this machine does not remember, or never wrote to, is left alone. `now`: on this machine's clock.
     """
     done = []
-    for site, memory, repository in _opened(config, job, machine):
-        state = machine.state_of(site)
-        with state.maintaining():
-            rules = _rules(config, job, machine, site, memory)
-            if memory.maintained:
-                retired = retiring.retired(repository, rules, now, lambda site=site: _wait(site))  # type: ignore[misc]
+    for place in _opened(config, job, machine):
+        state = machine.state_of(place.site)
+        with state.maintaining(), state.copying() if place.primary else nullcontext():
+            rules = _rules(config, job, machine, place)
+            if place.memory.maintained:
+                retired = retiring.retired(place.repository, rules, now, partial(_wait, place.site))
             else:
-                survey, verdicts = retiring.judged(repository, rules, repository.store.now())
-                state.remember(lambda known, memory=memory: (known or memory).model_copy(update={"maintained": True}))  # type: ignore[misc]
+                survey, verdicts = retiring.judged(place.repository, rules, place.repository.store.now())
+                state.remember(partial(_maintained, place.memory))
                 retired = Retired(verdicts, problems=(*survey.problems, _FIRST))
-        done.append((site, retired))
+        done.append((place.site, retired))
     return Outcome(tuple(done))
+
+
+def _maintained(memory: Memory, known: Memory | None) -> Memory:
+    return (known or memory).model_copy(update={"maintained": True})
 
 
 def foretold(config: Backup, job: Job | None, machine: Machine, now: datetime, days: int) -> list[Foretold]:
     """The calendar of the next days. Nothing is touched, not even to ask the store for its time."""
     found = []
-    for site, memory, repository in _opened(config, job, machine):
-        rules = _rules(config, job, machine, site, memory)
-        reading = replace(repository, store=ReadOnly(repository.store), catalogue=repository.catalogue.over(ReadOnly(repository.store)))
+    for place in _opened(config, job, machine):
+        store = ReadOnly(place.repository.store)
+        reading = replace(place.repository, store=store, catalogue=place.repository.catalogue.over(store))
+        rules = _rules(config, job, machine, place)
         survey, _ = retiring.judged(reading, rules, now)
-        planned = _planned(config, job, machine, site)
-        found.append(Foretold(site, tuple(foresight.calendar(survey.points, survey.around, planned, now, rules.zone, days))))
+        planned = _planned(config, job, machine, place.site)
+        found.append(Foretold(place.site, tuple(foresight.calendar(survey.points, survey.around, planned, now, rules.zone, days))))
     return found
 
 
-def _opened(config: Backup, job: Job | None, machine: Machine) -> Iterator[tuple[Site, Memory, Repository]]:
-    for site in [sites.of_job(config, job, machine.environ)] if job else sites.all_of(config, machine.environ):
-        state = machine.state_of(site)
+@dataclass(frozen=True)
+class _Place:
+    """One repository to look after."""
+
+    site: Site
+    memory: Memory
+    repository: Repository
+    primary: Catalogue | None = None
+    """Of the one that this is a copy of."""
+
+
+def _opened(config: Backup, job: Job | None, machine: Machine) -> Iterator[_Place]:
+    """Each primary that this machine writes to, and its copies."""
+    jobs = [job] if job else config.jobs
+    seen: set[str] = set()
+    for each in jobs:
+        source = sites.of_job(config, each, machine.environ)
+        state = machine.state_of(source)
         memory = state.memory()
         if memory is None or not state.has_writer_key:
             continue
         key = state.writer_key()
-        place = site.repository(conditional_writes=memory.conditional_writes)
-        store = open_store(place, environment.secrets(machine.environ, writer=key))
-        yield site, memory, open_for_backup(store, site.name, memory.trust, WriterKey(key))
+        original = _repository(source, memory, key, machine)
+        if source.label not in seen:
+            seen.add(source.label)
+            yield _Place(source, memory, original)
+        for site in sites.copies_of(config, each, machine.environ):
+            known = machine.state_of(site).memory()
+            if known is not None and site.label not in seen:
+                seen.add(site.label)
+                yield _Place(site, known, _repository(site, known, key, machine), original.catalogue)
 
 
-def _rules(config: Backup, job: Job | None, machine: Machine, site: Site, memory: Memory) -> Rules:
-    jobs = [each for each in _jobs(config, machine, site) if job is None or each.id == job.id]
-    floors = {chain: head.floor for chain, head in memory.heads.items()}
-    return Rules({each.id: policy(config, each, site) for each in jobs}, schedule.zone(machine.environ.get(ZONE) or None), floors)
+def _repository(site: Site, memory: Memory, key: bytes, machine: Machine) -> Repository:
+    place = site.repository(conditional_writes=memory.conditional_writes)
+    store = open_store(place, environment.secrets(machine.environ, writer=key))
+    return open_for_backup(store, site.name, memory.trust, WriterKey(key))
+
+
+def _rules(config: Backup, job: Job | None, machine: Machine, place: _Place) -> Rules:
+    jobs = [each for each in _jobs(config, machine, place.site) if job is None or each.id == job.id]
+    floors = {chain: head.floor for chain, head in place.memory.heads.items()}
+    zone = zones.chosen(config.time_zone, machine.environ)
+    return Rules({each.id: policy(config, each, place.site) for each in jobs}, zone, floors, place.primary)
 
 
 def _planned(config: Backup, job: Job | None, machine: Machine, site: Site) -> list[Planned]:
-    zone = machine.environ.get(ZONE) or None
+    zone = zones.chosen(config.time_zone, machine.environ)
     return [
         Planned(each.id, sites.chain(config, each, machine.environ), each.type, each.schedule, zone, each.max_chain_length)
         for each in _jobs(config, machine, site)
@@ -163,7 +198,13 @@ def _planned(config: Backup, job: Job | None, machine: Machine, site: Site) -> l
 
 
 def _jobs(config: Backup, machine: Machine, site: Site) -> list[Job]:
-    return [each for each in config.jobs if sites.of_job(config, each, machine.environ).label == site.label]
+    """Those that write or copy there."""
+    return [
+        each
+        for each in config.jobs
+        if site.label
+        in (sites.of_job(config, each, machine.environ).label, *(s.label for s in sites.copies_of(config, each, machine.environ)))
+    ]
 
 
 def _wait(site: Site) -> None:

@@ -12,8 +12,8 @@ START = datetime(2026, 3, 1, tzinfo=UTC)  # a Sunday
 
 def test_weekly_fulls_and_daily_increments_go_chain_by_chain() -> None:
     planned = [
-        Planned("full", "c", "full", "0 2 * * 0", None, 30),
-        Planned("daily", "c", "incremental", "0 2 * * 1-6", None, 30),
+        Planned("full", "c", "full", "0 2 * * 0", UTC, 30),
+        Planned("daily", "c", "incremental", "0 2 * * 1-6", UTC, 30),
     ]
     around = Around("a" * 16, {"full": Policy(days=7), "daily": Policy(days=7)}, {}, {}, {})
     days = list(calendar([], around, planned, START, UTC, 22))
@@ -27,7 +27,7 @@ def test_weekly_fulls_and_daily_increments_go_chain_by_chain() -> None:
 
 def test_a_chain_that_is_full_begins_anew_and_differentials_build_on_the_full() -> None:
     around = Around("a" * 16, {}, {}, {}, {})
-    short = list(calendar([], around, [Planned("i", "c", "incremental", "0 2 * * *", None, 3)], START, UTC, 4))
+    short = list(calendar([], around, [Planned("i", "c", "incremental", "0 2 * * *", UTC, 3)], START, UTC, 4))
     assert [day.made[0].parent is None for day in short] == [True, False, False, True]
-    differential = list(calendar([], around, [Planned("d", "c", "differential", "0 2 * * *", None, 30)], START, UTC, 3))
+    differential = list(calendar([], around, [Planned("d", "c", "differential", "0 2 * * *", UTC, 30)], START, UTC, 3))
     assert [day.made[0].parent for day in differential] == [None, *["d@2026-03-01T02:00Z"] * 2]

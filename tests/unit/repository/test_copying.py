@@ -28,7 +28,7 @@ def nothing(_bytes: int) -> None:
 
 def copied(primary: Repository, trust: Trust, target: Store) -> copying.Copied:
     copying.adopt(primary, trust, target, nothing)
-    return copying.copy_backups(primary, target, lambda _: True, nothing)
+    return copying.copy_backups(primary, target, nothing)
 
 
 def content(store: MemoryStore) -> dict[str, bytes]:
@@ -96,19 +96,22 @@ def test_a_damaged_backup_is_left_out_and_told(world: World, trust: Trust, prima
     assert not {key, first.member.manifest} & target.objects.keys()
 
 
-def test_a_backup_that_retention_takes_away_meanwhile_is_no_problem(world: World, trust: Trust, primary: Repository) -> None:
+def test_a_backup_that_retention_takes_away_meanwhile_is_no_problem(
+    world: World, trust: Trust, primary: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = primary.catalogue.entries()
     assert first.manifest is not None
     taken = (first.member.manifest, first.manifest.archive_key)
 
-    def meanwhile(_manifest: Manifest) -> bool:
+    def meanwhile(_manifest: Manifest, _target: Store) -> None:
         for key in taken:
             world.store.delete(key)
-        return True
+
+    monkeypatch.setattr(copying, "_check_parent", meanwhile)
 
     target = MemoryStore()
     copying.adopt(primary, trust, target, nothing)
-    found = copying.copy_backups(primary, target, meanwhile, nothing)
+    found = copying.copy_backups(primary, target, nothing)
     assert [copy.manifest.id for copy in found.done] == [second.member.id]
     assert found.problems == []
 
