@@ -100,6 +100,25 @@ def test_a_missed_run_is_caught_up_once_and_idle_it_is_small(manager: Manager) -
     assert datetime.fromisoformat(remembered(manager)["counted"]) > LONG_AGO
 
 
+def test_after_a_whole_run_retention_is_done(manager: Manager, tmp_path: Path) -> None:
+    """The first one of a machine removes nothing, and remembers that it was there; the second one does its work."""
+    manager.jobs[0] |= {"retention": {"keep_last": 1}}
+    first = manager.record(JOB)["id"]
+    for number in (1, 2):
+        remember(manager, LONG_AGO)
+        with running(manager, "run", "--listen", "") as process:
+            wait_until("the run ended", lambda wanted=number: len(journal(manager)) == 1 + wanted, process)
+            wait_until("retention was there", lambda: '"maintained": true' in memory(tmp_path), process)
+            if number == 2:
+                wait_until("the first backup is gone", lambda: not list((tmp_path / "store").rglob(f"*{first}*")), process)
+    assert manager.run("verify", "--level", "2").code == 0
+
+
+def memory(tmp_path: Path) -> str:
+    (file,) = (tmp_path / "state").glob("*/memory.json")
+    return file.read_text()
+
+
 def test_a_disabled_job_is_not_started_and_a_new_one_waits(manager: Manager) -> None:
     remember(manager, LONG_AGO)
     manager.jobs[0]["enabled"] = False

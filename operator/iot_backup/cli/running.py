@@ -45,7 +45,7 @@ def run(setting: Setting, listen: str | None) -> int:
     from iot_backup.standalone.journal import Journal
     from iot_backup.standalone.metrics import exposition
     from iot_backup.standalone.notifying import noticing
-    from iot_backup.standalone.scheduling import service
+    from iot_backup.standalone.scheduling import retiring, service
     from iot_backup.standalone.scheduling.backups import Backups
     from iot_backup.standalone.scheduling.remembering import Memory
 
@@ -56,6 +56,7 @@ def run(setting: Setting, listen: str | None) -> int:
         told: list[Callable[[Record], None]] = []
         work = Backups(setting.config_file, state, os.environ, memory, _shared(setting), told)
         told.append(lambda _record: noticing.noticed(work.config, work.file, state, work.zone))
+        told.append(lambda record: retiring.retired(work, state, dict(os.environ), _shared(setting), record))
         address = service.listening(listen, work.config.listen, service.BACKUPS)
         service.back_up(work, memory, Journal(state), address, os.environ, exposition)
     return 0

@@ -1,0 +1,34 @@
+"""Retention after a job's runs: a process of its own, beside which backups go on. Killed anywhere, the next one takes it up."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from iot_backup.standalone import retention, sites
+from iot_backup.standalone.records import COMPLETED, Record
+from iot_backup.standalone.scheduling.backups import Backups
+
+_BUSY = 75
+_log = logging.getLogger(__name__)
+
+
+def retired(work: Backups, state: Path, environ: dict[str, str], options: Sequence[str], record: Record) -> None:
+    """Remove what the job's rules let go, if its run was a whole one and somewhere a rule is. Whatever goes wrong is logged."""
+    job = next((each for each in work.config.jobs if each.id == record.job), None)
+    if job is None or record.status != COMPLETED:
+        return
+    places = [sites.of_job(work.config, job, environ), *sites.copies_of(work.config, job, environ)]
+    if not any(retention.policy(work.config, job, place) for place in places):
+        return
+    command = ["retention", job.id, "--output", "json", "--config", str(work.file), "--state-dir", str(state), *options]
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "iot_backup", *command], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode not in (0, _BUSY):
+        _log.warning("retention of %s ended with code %d: %s", job.id, done.returncode, done.stderr.strip())
+    elif done.stderr.strip():
+        _log.info("retention of %s: %s", job.id, done.stderr.strip())
