@@ -22,6 +22,7 @@ from aiosmtpd.smtp import AuthResult, LoginPassword
 
 from tests.cluster.certificates import Authority
 from tests.pipeline.manager import Manager, wait_until
+from tests.pipeline.worker_process import ROOT
 
 JOB = "historian"
 
@@ -220,3 +221,23 @@ def test_the_channels_can_be_tried(manager: Manager, hook: Hook) -> None:
     assert "apprise does not know" in answer.json["urls[0]"]
     tell(manager, slack={"enabled": False})
     assert "names no channel" in manager.run("notify", "test").err
+
+
+def test_a_service_looks_again_and_again(manager: Manager, hook: Hook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slot that passed without a run, while nothing ends that could tell of it, and a message that nobody took."""
+    from iot_backup.standalone import configfile
+    from iot_backup.standalone.journal import Journal
+    from iot_backup.standalone.notifying import noticing
+    from iot_backup.standalone.records import Record
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "operator"))
+    tell(manager, slack=slack(hook.port))
+    manager.jobs[0]["schedule"] = "0 * * * *"
+    manager.run("config", "check")
+    file = tmp_path / "backup.yml"
+    config = configfile.loaded(file, {})
+    long_ago = datetime(2026, 3, 1, tzinfo=UTC)
+    Journal(tmp_path / "state").add(Record(JOB, "full", "completed", "a" * 16, start_time=long_ago, end_time=long_ago))
+    noticing.again_and_again(lambda: noticing.noticed(config, file, tmp_path / "state", UTC), 0.2)
+    wait_until("it is told", lambda: hook.got)
+    assert "backup of historian was missed" in hook.got[0]["text"]

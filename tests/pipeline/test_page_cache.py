@@ -15,6 +15,8 @@ from tests.pipeline.increments import Chain
 from tests.pipeline.roundtrip import back_up, bring_back
 
 SIZE = 64 << 20
+WARM = 0.99
+"""The share of a file from which it is in memory: the kernel takes a page when it likes."""
 
 
 def in_memory(path: Path) -> float:
@@ -48,14 +50,15 @@ def source(tmp_path: Path) -> Path:
                 file.write(os.urandom(1 << 20))
         chill(root / name)
     (root / "warm").read_bytes()
-    assert in_memory(root / "warm") == 1
+    assert in_memory(root / "warm") > WARM
     return root
 
 
 def test_a_backup_leaves_of_each_large_file_what_was_there(source: Path) -> None:
     backup = back_up(source, level=None)
     assert len(backup.archive) > 2 * SIZE
-    assert (in_memory(source / "cold"), in_memory(source / "warm")) == (0, 1)
+    assert in_memory(source / "cold") == 0
+    assert in_memory(source / "warm") > WARM
 
 
 def _touched(path: Path) -> None:
@@ -76,7 +79,8 @@ def test_an_increment_leaves_no_more(source: Path, change: Callable[[Path], None
         change(source / name)
     chill(source / "cold")
     assert len(chain.back_up(full).tar) < 1 << 20
-    assert (in_memory(source / "cold"), in_memory(source / "warm")) == (0, 1)
+    assert in_memory(source / "cold") == 0
+    assert in_memory(source / "warm") > WARM
 
 
 def test_a_restored_large_file_is_on_the_disk_and_not_in_memory(source: Path, tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def run(setting: Setting, listen: str | None) -> int:
         told: list[Callable[[Record], None]] = []
         work = Backups(setting.config_file, state, os.environ, memory, _shared(setting), told)
         told.append(lambda _record: noticing.noticed(work.config, work.file, state, work.zone))
+        noticing.again_and_again(lambda: noticing.noticed(work.config, work.file, state, work.zone))
         told.append(lambda record: retiring.retired(work, state, dict(os.environ), _shared(setting), record))
         address = service.listening(listen, work.config.listen, service.BACKUPS)
         service.back_up(work, memory, Journal(state), address, os.environ, exposition)
@@ -80,6 +81,7 @@ def verify_by(setting: Setting, schedule: str, listen: str | None, options: Sequ
         told: list[Callable[[Mapping[str, Any]], None]] = []
         work = Verifications(setting.config_file, os.environ, schedule, [*places, *_shared(setting), *options], told)
         told.append(lambda outcome: noticing.verified(work.config, setting.config_file.resolve(), state, outcome))
+        noticing.again_and_again(lambda: noticing.noticed(work.config, setting.config_file.resolve(), state))
         service.verify(work, memory, service.listening(listen, None, service.VERIFIER), os.environ)
     return 0
 

@@ -27,6 +27,7 @@ from iot_backup.worker.index import (
 )
 from iot_backup.worker.index_reader import parts_of
 from iot_backup.worker.notes import CHANGED, INCOMPLETE, SKIPPED, Notes, printable
+from iot_backup.worker.prefetch import Prefetch
 from iot_backup.worker.regular import Kept, RegularFiles, row_of
 from iot_backup.worker.rows import Rows
 from iot_backup.worker.small import SmallFiles
@@ -102,6 +103,7 @@ class Members:
     tag: Tag | None = None
     """Tells blocks of large files apart; without it such files are stored whole."""
     counts: Counts = field(default_factory=Counts)
+    prefetch: Prefetch = field(default_factory=Prefetch)
     _xattrs: XattrReader = field(init=False)
     _regular: RegularFiles = field(init=False)
     _small: SmallFiles = field(init=False)
@@ -109,7 +111,7 @@ class Members:
 
     def __post_init__(self) -> None:
         self._xattrs = XattrReader(self.files)
-        self._small = SmallFiles(self.archive, self.rows, self.files, self._xattrs, self.number)
+        self._small = SmallFiles(self.archive, self.rows, self.files, self._xattrs, self.number, self.prefetch)
         self._regular = RegularFiles(self.archive, self.rows, self.notes, self.files, self._xattrs, self.number, self.tag)
 
     def add(self, found: Found, old: Old | None = None) -> bool:
@@ -119,6 +121,7 @@ class Members:
         """
         kind = kind_of(found.stat)
         if kind == FILE:
+            self.prefetch.passed()
             if old is None and self._small.add(found):
                 self.counts.files += 1
                 self.counts.source_bytes += found.stat.st_size

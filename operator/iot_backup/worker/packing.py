@@ -113,13 +113,18 @@ def pack(
         sealed_state = SealedObject(state_frames, state.sealer) if state and state_frames else None
         rows = Rows(index_frames, state_frames)
         notes = Notes(rows.note)
-        walk = Walk(source, notes, selection, one_file_system=one_file_system)
         members = Members(archive_frames, rows, notes, files or Files(), len(archives) - 1, tag)
+        # Of what a base has, or a selection leaves out, most is not read: asking for it would fill the page cache with it.
+        listed = {} if base or selection else {"listed": members.prefetch.folder}
+        walk = Walk(source, notes, selection, one_file_system=one_file_system, **listed)
         changes = Changes(base, members, archive_frames, snapshot_time_ns) if base else None
 
         def write() -> None:
             rows.begin(archives, snapshot_time_ns)
-            _write(flow, walk, members, changes)
+            try:
+                _write(flow, walk, members, changes)
+            finally:
+                members.prefetch.close()
             archive_frames.write(tar.END)
             archive_frames.close()
             rows.end(archive_frames.written)

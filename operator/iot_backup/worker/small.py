@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from time import perf_counter
 
 from iot_backup.worker import tar
 from iot_backup.worker.contents import Files
 from iot_backup.worker.frames import Frames
 from iot_backup.worker.index import small_file_line
+from iot_backup.worker.prefetch import Prefetch
 from iot_backup.worker.rows import Rows
 from iot_backup.worker.sparse import SPARSE_FROM
 from iot_backup.worker.walk import Found
@@ -24,9 +26,10 @@ _ZEROS = bytes(tar.BLOCK)
 class SmallFiles:
     """Appends one file at a time to the archive's frame, or does not touch it."""
 
-    def __init__(self, archive: Frames, rows: Rows, files: Files, xattrs: XattrReader, number: int) -> None:
-        """`number`: of the archive in the index."""
+    def __init__(self, archive: Frames, rows: Rows, files: Files, xattrs: XattrReader, number: int, prefetch: Prefetch) -> None:
+        """`number`: of the archive in the index. `prefetch` is told how long reading takes."""
         self._archive, self._rows, self._files, self._xattrs, self._number = archive, rows, files, xattrs, number
+        self._prefetch = prefetch
         self._most = min(SPARSE_FROM, archive.size // 2)
 
     def add(self, found: Found) -> bool:
@@ -45,8 +48,10 @@ class SmallFiles:
         end = content + size
         view = archive.view
         target = view[content:end]
+        begin = perf_counter()
         if not self._read(found, target, size):
             return False
+        self._prefetch.took(perf_counter() - begin)
         sha256 = hashlib.sha256(target).hexdigest()
         line = small_file_line(found.path, st, self._number, archive.written, sha256)
         view[archive.pos : content] = head

@@ -10,7 +10,7 @@ import bisect
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -59,10 +59,19 @@ class Walk:
     is not itself selected only comes where something in it does.
     """
 
-    def __init__(self, root: int, notes: Notes, selection: Selection = EVERYTHING, *, one_file_system: bool = False) -> None:
-        """`root`: descriptor of a folder, which stays the caller's. `one_file_system`: mount points are folders that are not entered."""
+    def __init__(
+        self,
+        root: int,
+        notes: Notes,
+        selection: Selection = EVERYTHING,
+        *,
+        one_file_system: bool = False,
+        listed: Callable[[int, Sequence[bytes]], None] = lambda _descriptor, _names: None,
+    ) -> None:
+        """`root`: descriptor of a folder, which stays the caller's. `one_file_system`: mount points are folders that are not entered.
+        `listed` is told of each folder that is entered, with the names in it."""
         self._root, self._notes = root, notes
-        self._selection = selection
+        self._selection, self._told = selection, listed
         self._file_system = os.fstat(root).st_dev if one_file_system else None
         self.running_postgresql = False
         """A folder with PG_VERSION and postmaster.pid was seen: a server may be writing to it."""
@@ -152,6 +161,7 @@ class Walk:
     def _listed(self, descriptor: int) -> list[bytes]:
         names = sorted(map(os.fsencode, os.listdir(descriptor)))
         self.running_postgresql |= _holds(names, b"PG_VERSION") and _holds(names, b"postmaster.pid")
+        self._told(descriptor, names)
         return names
 
     def _root_names(self) -> list[bytes]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -12,7 +14,6 @@ from typing import Any
 
 from iot_backup.core import alerts, due
 from iot_backup.core.alerts import Message, Run, Told
-from iot_backup.errors import IotBackupError
 from iot_backup.standalone.config import Backup, Notifications
 from iot_backup.standalone.journal import Journal
 from iot_backup.standalone.notifying import channels
@@ -21,6 +22,8 @@ from iot_backup.standalone.records import Record
 
 GRACE = timedelta(hours=2)
 """After a slot, until a run of it should have ended."""
+LOOK = 300.0
+"""Seconds between two looks of a service."""
 _log = logging.getLogger(__name__)
 
 
@@ -29,6 +32,17 @@ def noticed(config: Backup, config_file: Path, state: Path, zone: tzinfo | None 
     if config.notifications is not None:
         now = datetime.now(UTC)
         _spooled(config.notifications, config_file, state, lambda told: _of_journal(config, state, told, zone, now))
+
+
+def again_and_again(look: Callable[[], None], seconds: float = LOOK) -> None:
+    """Look for what nobody's end tells of: slots that passed without a run, messages that were not taken. In a thread that ends with the process."""
+
+    def work() -> None:
+        while True:
+            time.sleep(seconds)
+            look()
+
+    threading.Thread(target=work, name="noticing", daemon=True).start()
 
 
 def verified(config: Backup, config_file: Path, state: Path, outcome: Mapping[str, Any]) -> None:
@@ -49,7 +63,7 @@ def _of_journal(config: Backup, state: Path, told: Told, zone: tzinfo | None, no
 
 def _slots(config: Backup, zone: tzinfo, now: datetime) -> dict[str, datetime]:
     scheduled = {job.id: job.schedule for job in config.jobs if job.enabled and job.schedule}
-    return {job: slot for job, schedule in scheduled.items() if (slot := due.last_slot(schedule, zone, now))}
+    return {job: slot for job, schedule in scheduled.items() if (slot := due.last_slot(schedule, zone, now - GRACE))}
 
 
 def _spooled(notifications: Notifications, config_file: Path, state: Path, decide: Callable[[Told], tuple[list[Message], Told]]) -> None:
@@ -64,8 +78,8 @@ def _spooled(notifications: Notifications, config_file: Path, state: Path, decid
                 spool.keep(alerts.wanted(messages, notifications.on), names, told)
         if spool.waiting():
             _start(config_file, state)
-    except (OSError, IotBackupError) as error:
-        _log.warning("nobody could be told: %s", error)
+    except Exception as error:  # noqa: BLE001 - a backup was made, and its end must not look like a failure
+        _log.warning("nobody could be told: %s: %s", type(error).__name__, error)
 
 
 def _start(config_file: Path, state: Path) -> None:
