@@ -19,7 +19,7 @@ class Policy:
     """What a job keeps: whatever one of the rules keeps, stays. Without any rule everything does."""
 
     days: int | None = None
-    """Everything younger than so many days."""
+    """Everything that was made less than so many days before the newest."""
     keep_last: int | None = None
     """The newest so many."""
     hourly: int | None = None
@@ -173,8 +173,10 @@ def _by_rules(group: Sequence[Point], policy: Policy, now: datetime, zone: tzinf
     """What the rules keep of one job's good backups. Complete ones are counted also without the partial ones: none takes the place of a complete one."""
     for pool in (group, [point for point in group if not point.partial]):
         newest_first = sorted(pool, key=_order, reverse=True)
-        if policy.days is not None:
-            yield from ((p.key, f"younger than {policy.days} days") for p in pool if now - p.time < timedelta(days=policy.days))
+        if policy.days is not None and pool:
+            # From the newest one, not from the clock: a job that stopped loses nothing by waiting, nor does one whose clock jumped ahead.
+            newest = min(now, max(point.time for point in pool))
+            yield from ((p.key, f"younger than {policy.days} days") for p in pool if newest - p.time < timedelta(days=policy.days))
         yield from ((point.key, f"last {number}") for number, point in enumerate(newest_first[: policy.keep_last or 0], 1))
         for rule, name_of in _BUCKETS:
             names = [(name_of(point.time.astimezone(zone)), point) for point in newest_first]

@@ -43,7 +43,7 @@ DAILY = [point(60 - day, day) for day in range(60, 0, -1)]
     ("policy", "expected"),
     [
         (Policy(), list(range(60))),
-        (Policy(days=3), [58, 59]),  # not the one that is exactly three days old
+        (Policy(days=3), [57, 58, 59]),  # not the one that is exactly three days older than the newest
         (Policy(days=1), [59]),
         (Policy(keep_last=3), [57, 58, 59]),
         (Policy(keep_last=100), list(range(60))),
@@ -61,9 +61,9 @@ def test_rules_keep_the_last_of_each_of_the_newest_periods(policy: Policy, expec
 
 
 def test_every_reason_is_told() -> None:
-    verdicts = decide(DAILY, Policy(days=2, daily=2, weekly=1))
+    verdicts = decide(DAILY, Policy(days=1, daily=2, weekly=1))
     assert verdicts[59].reasons == (
-        "younger than 2 days",
+        "younger than 1 days",
         "daily 2026-03-30",
         "weekly 2026-W14",
         "newest of chain",
@@ -130,7 +130,7 @@ def test_what_was_made_by_others_or_by_jobs_that_the_config_has_not_stays() -> N
 def test_each_job_of_a_chain_goes_by_its_own_rules() -> None:
     chain = [point(n, 60 - n, job="weekly" if n % 7 == 0 else JOB) for n in range(1, 60)]
     rules = {JOB: Policy(days=3), "weekly": Policy(days=20)}
-    assert kept(chain, policies=rules) == [42, 49, 56, 58, 59]
+    assert kept(chain, policies=rules) == [42, 49, 56, 57, 58, 59]
 
 
 @pytest.mark.parametrize(
@@ -206,6 +206,8 @@ def test_whatever_the_history_and_the_rules(points: list[Point], ours: Policy, o
     again = decided([p for p in points if p.key in staying], look, NOW, UTC)
     assert all(v.keep for v in again), "a second time removes nothing more"
     assert closed(going, points) == going
+    later = decided(points, look, NOW + timedelta(days=1000), UTC)
+    assert staying <= {v.point.key for v in later if v.keep}, "time alone takes nothing away"
 
 
 def _restores(wanted: Point, known: dict[tuple[str, str], Point]) -> bool:
