@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from iot_backup.standalone import terminal
 from iot_backup.units import format_size
 
 
@@ -34,6 +35,8 @@ def items(values: Iterable[Any]) -> Iterator[str]:
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns that line up, also where characters are two cells wide."""
     lines = [[clean(cell) for cell in row] for row in (headings, *rows)]
+    if terminal.is_one():
+        return terminal.table(lines[0], lines[1:])
     widths = [max(_width(line[column]) for line in lines) for column in range(len(headings))]
     return "\n".join("   ".join(_padded(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
@@ -48,6 +51,8 @@ def fields(record: Mapping[str, Any]) -> str:
             if each not in (None, ""):
                 text = f"{each} ({format_size(each)})" if name.endswith("bytes") and each >= 1024 else str(each)
                 lines.append((name, text))
+    if terminal.is_one():
+        return terminal.fields([(name, clean(text)) for name, text in lines])
     width = max((len(name) for name, _ in lines), default=0)
     return "\n".join(f"{name:{width}}   {clean(text)}" for name, text in lines)
 

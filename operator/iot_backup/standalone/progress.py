@@ -17,6 +17,13 @@ _ON_TERMINAL = 0.5
 """Seconds between two lines."""
 _ELSEWHERE = 10.0
 _CLEAR = "\r\x1b[K"
+_BAR = 20
+"""Characters."""
+
+
+def _bar(share: float) -> str:
+    done = round(_BAR * min(share, 1.0))
+    return "━" * done + "─" * (_BAR - done)
 
 
 @dataclass(frozen=True)
@@ -42,12 +49,13 @@ class Moment:
 
     def line(self) -> str:
         """For people."""
+        bar = f"{_bar(self.done.bytes / self.expected)} " if self.expected else ""
         of = f" of about {format_size(self.expected)}" if self.done.bytes < self.expected else ""
         parts = [f"{format_size(self.done.bytes)}{of}", f"{self.done.files} files", f"{format_size(int(self.rate))}/s"]
         if self.remaining is not None:
             minutes, seconds = divmod(round(self.remaining), 60)
             parts.append(f"{minutes}:{seconds:02} left")
-        return ", ".join(parts)
+        return bar + ", ".join(parts)
 
     def fields(self) -> dict[str, int | float | None]:
         """For programs."""

@@ -23,8 +23,14 @@ WHEN = datetime(2026, 1, 31, 12, tzinfo=UTC)
     [
         (Done(0, 0), 0.0, 0, "0 B, 0 files, 0 B/s"),
         (Done(3, 10 * MIB), 2.0, 0, "10.0 MiB, 3 files, 5.0 MiB/s"),
-        (Done(3, 10 * MIB), 2.0, 610 * MIB, "10.0 MiB of about 610.0 MiB, 3 files, 5.0 MiB/s, 2:00 left"),
-        (Done(3, 10 * MIB), 2.0, 5 * MIB, "10.0 MiB, 3 files, 5.0 MiB/s"),
+        (Done(3, 10 * MIB), 2.0, 610 * MIB, f"{20 * chr(0x2500)} 10.0 MiB of about 610.0 MiB, 3 files, 5.0 MiB/s, 2:00 left"),
+        (
+            Done(3, 10 * MIB),
+            2.0,
+            20 * MIB,
+            f"{10 * chr(0x2501)}{10 * chr(0x2500)} 10.0 MiB of about 20.0 MiB, 3 files, 5.0 MiB/s, 0:02 left",
+        ),
+        (Done(3, 10 * MIB), 2.0, 5 * MIB, f"{20 * chr(0x2501)} 10.0 MiB, 3 files, 5.0 MiB/s"),
     ],
 )
 def test_a_terminal_is_shown_bytes_files_rate_and_what_is_left(done: Done, seconds: float, expected: int, line: str) -> None:
