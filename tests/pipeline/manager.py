@@ -57,7 +57,7 @@ class Manager:
         told = f"  notifications: {self.notifications}\n" if self.notifications else ""
         config.write_text(f"backup:\n  storage: {self.storage}\n{told}  jobs:\n{jobs}")
         name, *rest = arguments
-        names = (name, *rest[:1]) if name in ("key", "config", "notify") else (name,)
+        names = (name, *rest[:1]) if name in ("key", "config", "notify", "hold") else (name,)
         command = [*names, "--config", str(config), "--state-dir", str(self.base / self.state), *arguments[len(names) :]]
         wanted = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "operator"), **self.environ, **environ}
         keyboard, stdin = pty.openpty() if typed is not None else (None, subprocess.DEVNULL)

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from iot_backup import __version__, vocabulary
-from iot_backup.cli import configs, health, keys, looks, notifying, retention, running, runs
+from iot_backup.cli import configs, health, holding, keys, looks, notifying, retention, running, runs
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -70,6 +70,7 @@ for _command in (
     health.doctor,
     retention.retention,
     keys.key,
+    holding.hold,
     notifying.notify,
 ):
     main.add_command(_command)

@@ -2,16 +2,64 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, Literal
+
 from iot_backup.core import layout
-from iot_backup.crypto.signing import Purpose
-from iot_backup.errors import CorruptData, StorageUnavailable
+from iot_backup.crypto.signing import Purpose, WriterKey
+from iot_backup.errors import AlreadyExists, CorruptData, StorageUnavailable
 from iot_backup.repository import notices
 from iot_backup.repository.catalogue import Catalogue
 from iot_backup.repository.records import HoldRecord
 from iot_backup.repository.writing import found
 
-FROZEN = "frozen"
+if TYPE_CHECKING:
+    from iot_backup.repository.opening import Repository
+
+Reason = Literal["pinned", "last-good", "frozen", "damaged"]
+FROZEN: Final = "frozen"
 """Reason of a hold that stops the retention of a whole chain."""
+PINNED: Final = "pinned"
+"""Of one that a person set."""
+_MOST = 2000
+"""Characters of a message."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What is to be held."""
+
+    chain: str
+    id: str
+    reason: Reason
+    message: str = ""
+    """Why, for people."""
+
+
+def placed(repository: Repository, writer: WriterKey, held: Held, now: datetime) -> None:
+    """Write a hold; one of that name that is there already stays. What the store raises."""
+    record = HoldRecord(
+        repository_id=repository.record.repository_id,
+        namespace=repository.namespace,
+        chain=held.chain,
+        writer=writer.id,
+        time=now,
+        id=held.id,
+        reason=held.reason,
+        message=held.message[:_MOST],
+    )
+    with suppress(AlreadyExists):
+        repository.store.create(layout.hold(held.id, held.reason), notices.encoded(record, writer, Purpose.HOLD))
+
+
+def released(repository: Repository, id_: str, reason: str) -> bool:
+    """Take a hold away; whether it was there."""
+    key = layout.hold(id_, reason)
+    there = found(repository.store, key) is not None
+    repository.store.delete(key)
+    return there
 
 
 def listed(catalogue: Catalogue) -> list[HoldRecord]:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iot_backup import __version__, vocabulary
-from iot_backup.core import manifest, spec
+from iot_backup.core import manifest, spec, suspicion
 from iot_backup.core.report import BackupResult, Warn
+from iot_backup.core.suspicion import Figures
 from iot_backup.core.wording import is_path, place
 from iot_backup.crypto.state import SALT
-from iot_backup.errors import AccessDenied, EmptySource, Internal, IotBackupError, StateUnreadable
-from iot_backup.repository import clocks, trust
+from iot_backup.errors import AccessDenied, EmptySource, Internal, IotBackupError, StateUnreadable, Untrusted
+from iot_backup.repository import clocks, holds, trust
 from iot_backup.repository.commit import Committed, Deadline, Outcome, Run
 from iot_backup.repository.opening import Repository, open_for_backup
 from iot_backup.storage.opening import open_store
@@ -71,11 +72,11 @@ def backup(
         attempt = _Attempt(order, repository, root, selection, clock, deadline, cancel, progress or Progress())
         chosen = basis.chosen(order, repository, _source(order), writer.id, _log.info)
         try:
-            committed, packed = attempt.made(chosen)
+            committed, packed, odd = attempt.made(chosen)
         except StateUnreadable as error:  # in the middle of it; nothing was published
             chosen = chosen.without(error)
-            committed, packed = attempt.made(chosen)
-    told = (*chosen.warnings, *incomplete, *_warnings(packed), *committed.warnings, *([clock.warning] if clock.warning else []))
+            committed, packed, odd = attempt.made(chosen)
+    told = (*odd, *chosen.warnings, *incomplete, *_warnings(packed), *committed.warnings, *([clock.warning] if clock.warning else []))
     return _result(repository, committed, packed), (*told, *_admission(repository))
 
 
@@ -92,7 +93,7 @@ class _Attempt:
     cancel: Cancel
     progress: Progress
 
-    def made(self, on: Basis) -> tuple[Committed, Packed]:
+    def made(self, on: Basis) -> tuple[Committed, Packed, tuple[Warn, ...]]:
         """One run from its announcement to its commit, or to its abandonment."""
         order = self.order
         run = self.repository.begin(
@@ -109,8 +110,9 @@ class _Attempt:
         run.announce()
         try:
             packed = self._packed(run, on)
+            odd = self._suspicion(run, packed, on)
             self.cancel.commit_begins()
-            return run.commit(_outcome(order, packed, self.clock)), packed
+            return run.commit(_outcome(order, packed, self.clock)), packed, odd
         except BaseException as error:
             run.abandon(error)  # which leaves all as it is once the commit was sent
             raise
@@ -137,6 +139,23 @@ class _Attempt:
         if packed.counts.files + packed.counts.hard_links == 0 and not order.allow_empty:
             raise self._empty(packed)
         return packed
+
+    def _suspicion(self, run: Run, packed: Packed, on: Basis) -> tuple[Warn, ...]:
+        """Before a backup exists that looks damaged, its chain is frozen: retention must take nothing that may be needed now."""
+        counts = packed.counts
+        now = Figures(on.type, counts.files + counts.hard_links, counts.source_bytes, packed.archive.size)
+        sight = suspicion.of(now, on.history)
+        if sight is None:
+            return ()
+        member, fate = run.member, "retention takes nothing of the chain until the hold is released"
+        try:
+            if not self.repository.writer_admitted or self.repository.writer is None:
+                raise Untrusted("this writer is not admitted, so its word holds nothing")
+            held = holds.Held(member.chain, member.id, holds.FROZEN, sight)
+            holds.placed(self.repository, self.repository.writer, held, member.started)
+        except IotBackupError as error:
+            fate = f"and the hold that stops retention could not be written: {error}"
+        return (Warn(reason=vocabulary.SUSPICIOUS, message=f"{sight}. The backup is stored; {fate}"[:1500]),)
 
     def _size_hint(self, *, compressed: bool) -> int:
         order = self.order

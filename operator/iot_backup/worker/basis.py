@@ -11,6 +11,7 @@ from iot_backup.core import chains, spec
 from iot_backup.core import manifest as manifests
 from iot_backup.core.chains import Known, Wanted
 from iot_backup.core.report import Warn
+from iot_backup.core.suspicion import Figures, figures
 from iot_backup.errors import CorruptData, StateUnreadable
 from iot_backup.repository import floor
 from iot_backup.repository.catalogue import size_of
@@ -33,6 +34,8 @@ class Basis:
     earlier: Earlier | None = None
     """The base's state, opened: to be read once."""
     warnings: tuple[Warn, ...] = ()
+    history: tuple[Figures, ...] = ()
+    """Of the chain's good backups of the same source, oldest first."""
 
     @property
     def archives(self) -> tuple[str, ...]:
@@ -42,7 +45,8 @@ class Basis:
     def without(self, problem: CorruptData, reason: str = vocabulary.STATE_UNREADABLE) -> Basis:
         """The same as a Full, since the base, or its state, cannot be used."""
         message = f"{problem.message}. This backup is a Full instead; the next ones build on it."
-        return Basis("Full", self.seq, warnings=(*self.warnings, Warn(reason=reason, message=message[:1500])))
+        warnings = (*self.warnings, Warn(reason=reason, message=message[:1500]))
+        return Basis("Full", self.seq, warnings=warnings, history=self.history)
 
 
 def chosen(order: spec.BackupOrder, repository: Repository, source: Source, writer: str, log: Callable[[str], None]) -> Basis:
@@ -68,7 +72,9 @@ def chosen(order: spec.BackupOrder, repository: Repository, source: Source, writ
     choice = chains.chosen(good, wanted, catalogue.doomed() if order.type in chains.BUILDS else ())
     if choice.reason:
         log(f"{choice.reason}: {choice.message}")
-    basis = Basis(choice.type, seq, warnings=choice.warnings)
+    alike = [known.manifest for known in good if _is_alike(known.manifest, source)]
+    history = tuple(figures(manifest) for manifest in sorted(alike, key=manifests.order))
+    basis = Basis(choice.type, seq, warnings=choice.warnings, history=history)
     if choice.base is None:
         return basis
     manifest = choice.base.manifest
@@ -80,7 +86,13 @@ def chosen(order: spec.BackupOrder, repository: Repository, source: Source, writ
         earlier = _opened(repository, manifest)
     except CorruptData as error:
         return basis.without(error)
-    return Basis(choice.type, seq, Base(manifest.member, choice.base.sha256), earlier, choice.warnings)
+    return Basis(choice.type, seq, Base(manifest.member, choice.base.sha256), earlier, choice.warnings, history)
+
+
+def _is_alike(made: Manifest, source: Source) -> bool:
+    """A whole backup of the same source by the same filters."""
+    facts = ("claim", "path", "include", "exclude", "one_file_system")
+    return not made.partial and all(getattr(made.source, fact) == getattr(source, fact) for fact in facts)
 
 
 def _check_archives(repository: Repository, line: list[Manifest]) -> None:

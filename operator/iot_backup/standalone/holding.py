@@ -1,0 +1,78 @@
+"""Holds of a site's repositories, for a person: see them, pin a backup, release one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from iot_backup.crypto.signing import WriterKey
+from iot_backup.errors import InvalidSpec, SourceUnavailable
+from iot_backup.repository import holds
+from iot_backup.repository.holds import Held
+from iot_backup.repository.opening import Repository, open_for_backup
+from iot_backup.standalone import environment, records, sites
+from iot_backup.standalone.config import Backup
+from iot_backup.standalone.machine import Machine
+from iot_backup.standalone.sites import Site
+from iot_backup.storage.opening import open_store
+
+
+@dataclass(frozen=True)
+class Line:
+    """One hold."""
+
+    storage: str
+    chain: str
+    id: str
+    reason: str
+    time: datetime
+    message: str
+
+    def row(self) -> tuple[str, ...]:
+        return self.id, self.reason, self.chain, self.storage, records.time(self.time) or "", self.message
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        fields = {"id": self.id, "reason": self.reason, "chain": self.chain, "storage": self.storage}
+        return {**fields, "time": records.time(self.time), "message": self.message}
+
+
+def listed(config: Backup, machine: Machine) -> list[Line]:
+    """All of the repositories that this machine writes to."""
+    return [
+        Line(site.storage, held.chain, held.id, held.reason, held.time, held.message)
+        for site, repository, _ in _opened(config, machine)
+        for held in holds.listed(repository.catalogue)
+    ]
+
+
+def added(config: Backup, id_: str, message: str, machine: Machine, now: datetime) -> Line:
+    """Pin a backup: no retention takes it, nor what it builds on. SourceUnavailable if there is none of that id."""
+    for site, repository, writer in _opened(config, machine):
+        found = [entry.manifest for entry in repository.catalogue.entries() if entry.manifest and entry.manifest.id == id_]
+        if found:
+            held = Held(found[0].chain, id_, holds.PINNED, message)
+            holds.placed(repository, writer, held, now)
+            return Line(site.storage, held.chain, id_, held.reason, now, message)
+    raise SourceUnavailable(f"no storage that this machine writes to has a backup {id_}: look at `backup-manager list`")
+
+
+def released(config: Backup, id_: str, reason: str, machine: Machine) -> str:
+    """The storage in which a hold was released. InvalidSpec if there is none."""
+    for site, repository, _ in _opened(config, machine):
+        if holds.released(repository, id_, reason):
+            return site.storage
+    raise InvalidSpec(f"nothing holds the backup {id_} for the reason {reason!r}: look at `backup-manager hold list`")
+
+
+def _opened(config: Backup, machine: Machine) -> Iterator[tuple[Site, Repository, WriterKey]]:
+    for site in sites.all_of(config, machine.environ):
+        state = machine.state_of(site)
+        memory = state.memory()
+        if memory is None or not state.has_writer_key:
+            continue
+        key = WriterKey(state.writer_key())
+        store = open_store(site.repository(conditional_writes=memory.conditional_writes), environment.secrets(machine.environ))
+        yield site, open_for_backup(store, site.name, memory.trust, key), key
