@@ -427,7 +427,7 @@ def test_a_run_stops_within_two_seconds_and_leaves_nothing(slow: Manager, number
 
 
 def test_after_a_kill_the_next_run_goes_on(slow: Manager, source: Path, tmp_path: Path) -> None:
-    process = slow.start("execute", JOB)
+    process = slow.start("execute", JOB, "--bandwidth-limit", "60M")
     wait_until("upload", lambda: _uploading(slow), process)
     process.kill()
     ended(process)
@@ -438,7 +438,7 @@ def test_after_a_kill_the_next_run_goes_on(slow: Manager, source: Path, tmp_path
 
 
 def test_a_second_run_of_the_same_chain_is_turned_away(slow: Manager) -> None:
-    process = slow.start("execute", JOB)
+    process = slow.start("execute", JOB, "--bandwidth-limit", "60M")
     wait_until("upload", lambda: _uploading(slow), process)
     for job in (JOB, "database-incremental"):
         assert slow.record(job, code=75)["error"].startswith(f"Busy: a backup of chain {JOB} is running on this machine already")
