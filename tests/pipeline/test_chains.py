@@ -169,6 +169,18 @@ def test_what_retention_is_about_to_delete_is_no_base(volume_site: Site, tree: P
     assert third.parent == first.archive
 
 
+def test_what_is_damaged_is_no_base_nor_under_one(volume_site: Site, tree: Path) -> None:
+    first, second, third = (made(volume_site, tree)[0] for _ in range(3))
+    assert third.parent == second.archive
+    volume_site.place.put(f"holds/{second.archive}.damaged", b"{}")
+    volume_site.place.put(f"holds/{first.archive}.pinned", b"{}")
+    fourth, warned = made(volume_site, tree)
+    assert (fourth.type, fourth.parent, warned) == ("Incremental", first.archive, {})
+    volume_site.place.put(f"holds/{first.archive}.damaged", b"{}")
+    fifth, warned = made(volume_site, tree)
+    assert (fifth.type, set(warned)) == ("Full", {"BaseMissing"})
+
+
 def test_other_filters_or_another_writer_make_a_full(volume_site: Site, tree: Path) -> None:
     made(volume_site, tree)
     other, warned = made(volume_site, tree, exclude=("4",))

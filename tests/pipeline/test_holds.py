@@ -47,7 +47,8 @@ def test_a_source_that_was_emptied_freezes_its_chain_until_a_person_has_looked(m
     assert warning.startswith("Suspicious: the source has 15 files, and had 40.")
     assert [(each["id"], each["reason"], each["chain"]) for each in holds(manager)] == [(odd["id"], "frozen", JOB)]
     for _ in range(2):  # the first one of a machine removes nothing anyway
-        manager.run("retention")
+        answer = manager.run("retention")
+        assert (answer.code, f"frozen because of {odd['id']}" in answer.err) == (3, True), "a person is needed"
     ids = [each["id"] for each in (*good, odd)]
     assert kept(manager) == ids
     assert manager.run("restore", good[-1]["id"], "--target", str(tmp_path / "back")).code == 0

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import pytest
 
 from tests.pipeline.manager import Manager
 from tests.pipeline.roundtrip import facts
+from tests.pipeline.simulated import dated
 from tests.pipeline.test_backup_manager import on
 from tests.pipeline.worker_process import PATIENCE, ROOT
 
@@ -104,6 +106,41 @@ def test_the_calendar_of_the_days_to_come_touches_nothing(tmp_path: Path, source
     assert gone[list(trees)[3]] >= gone[list(trees)[2]], "what the newest builds on goes last"
     assert all(day["kept"] for day in days)
     assert "MADE" in manager.run("retention", FULL, "--simulate", "3").out
+
+
+def later(manager: Manager, days: int) -> tuple[int, int, str]:
+    """One retention so many days ahead: its exit code, what it removed, and what it said."""
+    command = [sys.executable, "-m", "tests.pipeline.simulated", str(86400 * days), "retention", "--output", "json"]
+    places = ["--config", str(manager.base / "backup.yml"), "--state-dir", str(manager.base / manager.state)]
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT / 'operator'}:{ROOT}", **manager.environ}
+    done = subprocess.run([*command, *places], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    return done.returncode, json.loads(done.stdout)["removed"], done.stderr
+
+
+def test_after_a_leap_of_the_clock_nothing_is_removed_at_first(tmp_path: Path, source: Path) -> None:
+    manager = config_of(tmp_path, source, keep_last=1)
+    trees = history(manager, source)
+    assert manager.run("retention").code == 0
+    dated(tmp_path / "store", datetime.now(UTC) - timedelta(minutes=20))  # what is written on the other day is told from it
+    for days in (40, 0):  # ahead, and back again
+        code, removed, said = later(manager, days)
+        assert (code, removed) == (3, 0), said
+        assert "ClockSkew: the last retention here was" in said
+        assert listed(manager) == list(trees)
+    assert later(manager, 20)[:2] == (0, 3)
+    assert listed(manager) == list(trees)[3:]
+
+
+def test_a_backup_that_somebody_took_away_needs_a_person(tmp_path: Path, source: Path) -> None:
+    manager = config_of(tmp_path, source, keep_last=1)
+    trees = history(manager, source)
+    manager.run("retention")
+    (manifest,) = (tmp_path / "store").rglob(f"*{list(trees)[1]}.manifest.json")
+    manifest.unlink()
+    answer = manager.run("retention", "--output", "json")
+    assert (answer.code, answer.json["removed"]) == (3, 0)
+    assert any("Missing: number 2" in problem for problem in answer.json["problems"]), answer
+    assert manager.run("restore", next(iter(trees)), "--target", str(tmp_path / "back")).code == 0
 
 
 _KILLED = """

@@ -12,7 +12,7 @@ from iot_backup.cli.options import Setting, common
 @click.option("--simulate", type=click.IntRange(1, 3660), metavar="DAYS", help="Show what the next days would bring; nothing is removed.")
 @common
 def retention(setting: Setting, job: str | None, simulate: int | None) -> int:
-    """Remove the backups that no rule keeps, of JOB or of all, and say of each why it stays or goes."""
+    """Remove the backups that no rule keeps, of JOB or of all, and say of each why it stays or goes. Ends with 3 where a person must look at something."""
     from datetime import UTC, datetime
 
     from iot_backup.standalone import output, sites
@@ -29,10 +29,10 @@ def retention(setting: Setting, job: str | None, simulate: int | None) -> int:
             click.echo(output.table(("DAY", "THERE", "MADE", "REMOVED"), each.rows()))
         return 0
     outcome = retaining.applied(config, wanted, machine, datetime.now(UTC))
-    for problem in outcome.problems:
-        click.echo(problem, err=True)
+    for line in (*outcome.notes, *outcome.problems):
+        click.echo(line, err=True)
     if setting.json:
         click.echo(output.as_json(outcome.plain()))
     else:
         click.echo(output.table(("", "ID", "JOB", "CHAIN", "STARTED", "WHY"), outcome.rows()))
-    return 0
+    return outcome.exit_code

@@ -66,7 +66,7 @@ class Choice:
 
 
 def chosen(known: Sequence[Known], wanted: Wanted, gone: Collection[str] = ()) -> Choice:
-    """The type and the base of the next backup. `known`: good backups of its chain, in any order; `gone`: ids that are being deleted."""
+    """The type and the base of the next backup. `known`: good backups of its chain, in any order; `gone`: ids that are being deleted, or damaged."""
     if wanted.type not in BUILDS:
         return Choice(wanted.type)
     own = [k for k in known if k.manifest.writer == wanted.writer and _may_be_base(k.manifest, wanted.type)]
@@ -132,7 +132,7 @@ def _difference(old: Source, new: Source) -> str:
 def _why_none(known: Sequence[Known], own: Sequence[Known], wanted: Wanted) -> str:
     if own:
         newest = max(own, key=lambda k: manifests.order(k.manifest)).manifest.id
-        return f"the chain's backups cannot be built on: {newest}, the newest, or one that it builds on is gone or does not count"
+        return f"the chain's backups cannot be built on: {newest}, the newest, or one that it builds on is gone, damaged, or does not count"
     if any(k.manifest.writer == wanted.writer for k in known):
         return "the chain has no Full of this cluster that could be built on"
     return "the chain's backups were made by other writers, whose state this one cannot read: if its key was lost, this is the one Full it costs"

@@ -174,8 +174,9 @@ def _by_rules(group: Sequence[Point], policy: Policy, now: datetime, zone: tzinf
     for pool in (group, [point for point in group if not point.partial]):
         newest_first = sorted(pool, key=_order, reverse=True)
         if policy.days is not None and pool:
-            # From the newest one, not from the clock: a job that stopped loses nothing by waiting, nor does one whose clock jumped ahead.
-            newest = min(now, max(point.time for point in pool))
+            # From the newest one, not from the clock: a job that stopped loses nothing by waiting. One from the future (the clock was ahead
+            # when it was made) is young anyway, and must not make the others old.
+            newest = max((point.time for point in pool if point.time <= now), default=now)
             yield from ((p.key, f"younger than {policy.days} days") for p in pool if newest - p.time < timedelta(days=policy.days))
         yield from ((point.key, f"last {number}") for number, point in enumerate(newest_first[: policy.keep_last or 0], 1))
         for rule, name_of in _BUCKETS:

@@ -87,6 +87,11 @@ class Catalogue:
         """Ids of backups that retention says it is about to delete."""
         return {info.key.removeprefix(layout.DOOMED) for info in self.store.list(layout.DOOMED)}
 
+    def damaged(self) -> set[str]:
+        """Ids of backups that a hold calls damaged. By the holds' names alone: a forged one costs no more than a Full."""
+        parts = (layout.hold_parts(info.key) for info in self.store.list(layout.HOLDS))
+        return {each[0] for each in parts if each is not None and each[1] == "damaged"}
+
     def newest(self, chain: str) -> Entry | None:
         """The newest good backup of a chain: by seq, not by the clock."""
         good = {entry.manifest.id: entry for entry in self.entries(chain) if entry.manifest}

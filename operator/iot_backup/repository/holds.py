@@ -23,6 +23,8 @@ FROZEN: Final = "frozen"
 """Reason of a hold that stops the retention of a whole chain."""
 PINNED: Final = "pinned"
 """Of one that a person set."""
+DAMAGED: Final = "damaged"
+"""Of one on a backup that cannot be restored from this store: it is no base, and counts in no rule."""
 _MOST = 2000
 """Characters of a message."""
 

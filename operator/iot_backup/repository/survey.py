@@ -42,8 +42,9 @@ class Survey:
 def surveyed(
     catalogue: Catalogue, writer: str, policies: Mapping[str, Policy], floors: Mapping[str, Floor], primary: Catalogue | None = None
 ) -> Survey:
-    """`primary`: of what the repository is a copy of. Announcements first: a run that is not announced any more has its manifest there. Holds last: a frozen chain's was there before its manifest.
+    """`primary`: of what the repository is a copy of; what is pinned or frozen there stays here, too.
 
+    Announcements first: a run that is not announced any more has its manifest there. Holds last: a frozen chain's was there before its manifest.
     CorruptData, Untrusted for an announcement or a hold that cannot be read; StorageUnavailable, AccessDenied.
     """
     building = {each.parent: each.id for each in _announced(catalogue) if each.parent}
@@ -51,7 +52,7 @@ def surveyed(
     objects = {info.key: info for info in list(catalogue.store.list(layout.CHAINS))}
     entries = catalogue.entries()
     gone = removals.listed(catalogue)
-    held = holds.listed(catalogue)
+    held = [*holds.listed(catalogue), *(_held_there(primary) if primary else ())]
     good = [(entry, entry.manifest) for entry in entries if entry.manifest]
     explained = {chain: {victim.seq for victim in victims} for chain, victims in gone.items()}
     for chain, numbers in removals.numbers(primary).items() if primary else ():
@@ -70,8 +71,21 @@ def surveyed(
         markers,
         hashes,
         {(m.chain, m.id): m for _, m in good},
-        (*problems, *(f"chain {chain}: {why}" for chain, why in stopped.items())),
+        (*problems, *(f"chain {chain}: {why}" for chain, why in stopped.items()), *_missing(gaps)),
     )
+
+
+def _held_there(primary: Catalogue) -> Iterator[HoldRecord]:
+    """What binds its copies as well. Damage is of one store's bytes: the copy may be the good one."""
+    return (hold for hold in holds.listed(primary) if hold.reason != holds.DAMAGED)
+
+
+def _missing(gaps: Mapping[str, int]) -> Iterator[str]:
+    for chain, number in gaps.items():
+        yield (
+            f"chain {chain}: Missing: number {number} is gone, and no record says that retention took it. It may build on what is below it, so "
+            "nothing of that goes. Run verify, and find out who deletes from the storage"
+        )
 
 
 def _announced(catalogue: Catalogue) -> Iterator[Announcement]:
@@ -163,7 +177,7 @@ def _flaws(
         yield "what it builds on was replaced"
     if (manifest.chain, manifest.id) in removed:
         yield "it was removed before, and came back"
-    yield from ("suspicious" if hold.reason == holds.FROZEN else "damaged" for hold in held if hold.reason in (holds.FROZEN, "damaged"))
+    yield from ("suspicious" if hold.reason == holds.FROZEN else "damaged" for hold in held if hold.reason in (holds.FROZEN, holds.DAMAGED))
 
 
 def still_there(catalogue: Catalogue, member: Member) -> bool:

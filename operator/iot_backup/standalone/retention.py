@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from iot_backup.repository.retiring import Retired, Rules
 from iot_backup.standalone import environment, records, sites
 from iot_backup.standalone.config import Backup, Job
 from iot_backup.standalone.machine import Machine
+from iot_backup.standalone.records import EXIT_PARTIAL
 from iot_backup.standalone.scheduling import zones
 from iot_backup.standalone.sites import Site
 from iot_backup.standalone.state import Memory
@@ -30,6 +31,8 @@ from iot_backup.storage.opening import open_store
 from iot_backup.storage.read_only import ReadOnly
 
 _FIRST = "the first retention of this machine in this repository removes nothing; from the next one on, it does"
+_LEAP = timedelta(days=31)
+"""Between two retentions; where they are farther apart, a clock may have jumped."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Outcome:
     """What became of the repositories that were looked at."""
 
     done: tuple[tuple[Site, Retired], ...]
+    notes: tuple[str, ...] = ()
+    """What is as it should be, and good to know."""
 
     @property
     def removed(self) -> int:
@@ -44,13 +49,18 @@ class Outcome:
 
     @property
     def problems(self) -> list[str]:
-        """Why something stayed that the rules let go, and what a person should look at."""
+        """Why something stayed that the rules let go, and what a person must look at."""
         return [f"storage {site.storage}: {problem}" for site, retired in self.done for problem in retired.problems]
+
+    @property
+    def exit_code(self) -> int:
+        """Whether a person is needed."""
+        return EXIT_PARTIAL if self.problems else 0
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
         rows = [dict(zip(("action", "id", "job", "chain", "time", "reasons"), row, strict=True)) for row in self.rows()]
-        return {"removed": self.removed, "backups": rows, "problems": self.problems}
+        return {"removed": self.removed, "backups": rows, "problems": self.problems, "notes": list(self.notes)}
 
     def rows(self) -> list[tuple[str, ...]]:
         """For people."""
@@ -108,25 +118,35 @@ def policy(config: Backup, job: Job, site: Site) -> Policy:
 def applied(config: Backup, job: Job | None, machine: Machine, now: datetime) -> Outcome:
     """Remove what the rules let go, of one job or of all. What `retiring.retired` raises; Busy if another process does the same.
 
-    A repository that this machine does not remember, or never wrote to, is left alone. `now`: on this machine's clock.
+    A repository that this machine does not remember, or never wrote to, is left alone. `now`: on this machine's clock. Where the last retention
+    is more than a month away, on either side, nothing is removed this time: a clock that jumped makes everything old.
     """
-    done = []
+    done, notes = [], []
     for place in _opened(config, job, machine):
         state = machine.state_of(place.site)
         with state.maintaining(), state.copying() if place.primary else nullcontext():
             rules = _rules(config, job, machine, place)
-            if place.memory.maintained:
+            before, moment = place.memory.maintained, place.repository.store.now()
+            if before is not None and abs(moment - before) <= _LEAP:
                 retired = retiring.retired(place.repository, rules, now, partial(_wait, place.site))
             else:
-                survey, verdicts = retiring.judged(place.repository, rules, place.repository.store.now())
-                state.remember(partial(_maintained, place.memory))
-                retired = Retired(verdicts, problems=(*survey.problems, _FIRST))
+                survey, verdicts = retiring.judged(place.repository, rules, moment)
+                retired = Retired(verdicts, problems=(*survey.problems, *([_leap(before, moment)] if before else [])))
+                notes += [] if before else [f"storage {place.site.storage}: {_FIRST}"]
+            state.remember(partial(_maintained, place.memory, moment))
         done.append((place.site, retired))
-    return Outcome(tuple(done))
+    return Outcome(tuple(done), tuple(notes))
 
 
-def _maintained(memory: Memory, known: Memory | None) -> Memory:
-    return (known or memory).model_copy(update={"maintained": True})
+def _leap(before: datetime, moment: datetime) -> str:
+    return (
+        f"ClockSkew: the last retention here was {records.time(before)}, and it is {records.time(moment)} now: if a clock jumped, everything looks "
+        "old. Nothing was removed this time. Compare the clocks of this machine and of the storage; the next retention goes by this time"
+    )
+
+
+def _maintained(memory: Memory, moment: datetime, known: Memory | None) -> Memory:
+    return (known or memory).model_copy(update={"maintained": moment})
 
 
 def foretold(config: Backup, job: Job | None, machine: Machine, now: datetime, days: int) -> list[Foretold]:

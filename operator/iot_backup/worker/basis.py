@@ -69,7 +69,7 @@ def chosen(order: spec.BackupOrder, repository: Repository, source: Source, writ
         generation=repository.record.generation,
         max_chain_length=order.max_chain_length,
     )
-    choice = chains.chosen(good, wanted, catalogue.doomed() if order.type in chains.BUILDS else ())
+    choice = chains.chosen(good, wanted, catalogue.doomed() | catalogue.damaged() if order.type in chains.BUILDS else ())
     if choice.reason:
         log(f"{choice.reason}: {choice.message}")
     alike = [known.manifest for known in good if _is_alike(known.manifest, source)]

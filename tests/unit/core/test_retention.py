@@ -152,6 +152,12 @@ def test_a_pin_holds_a_backup_and_what_it_builds_on() -> None:
     assert kept(chain) == [1, 2, 4]
 
 
+def test_days_count_from_the_newest_that_is_not_of_the_future() -> None:
+    """A job stopped a hundred days ago; one of its backups was made while the clock was a year ahead."""
+    chain = [point(1, 120), point(2, 104), point(3, -365), point(4, 100)]
+    assert kept(chain, Policy(days=7)) == [2, 3, 4]
+
+
 @st.composite
 def histories(draw: st.DrawFn) -> list[Point]:
     points: list[Point] = []
@@ -185,8 +191,8 @@ policies = st.builds(
 )
 
 
-@given(histories(), policies, policies)
-def test_whatever_the_history_and_the_rules(points: list[Point], ours: Policy, others: Policy) -> None:
+@given(histories(), policies, policies, st.floats(0, 10_000))
+def test_whatever_the_history_and_the_rules(points: list[Point], ours: Policy, others: Policy, shift: float) -> None:
     known = {p.key: p for p in points}
     look = around(policies={JOB: ours, "other": others})
     verdicts = decided(points, look, NOW, UTC)
@@ -206,7 +212,7 @@ def test_whatever_the_history_and_the_rules(points: list[Point], ours: Policy, o
     again = decided([p for p in points if p.key in staying], look, NOW, UTC)
     assert all(v.keep for v in again), "a second time removes nothing more"
     assert closed(going, points) == going
-    later = decided(points, look, NOW + timedelta(days=1000), UTC)
+    later = decided(points, look, NOW + timedelta(days=shift), UTC)
     assert staying <= {v.point.key for v in later if v.keep}, "time alone takes nothing away"
 
 

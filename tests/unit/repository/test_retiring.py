@@ -201,6 +201,35 @@ def test_a_hold_keeps_also_one_that_comes_while_retention_waits(start: Site, rea
     here.tidy()
 
 
+@pytest.mark.parametrize(
+    ("reason", "number", "left"), [("pinned", 2, {1, 2, 4, 5}), ("frozen", 5, {1, 2, 3, 4, 5}), ("damaged", 2, {4, 5})]
+)
+def test_what_is_held_in_the_primary_stays_in_a_copy(start: Site, reason: str, number: int, left: set[int]) -> None:
+    """But for damage, which is of one store's bytes."""
+    primary, copy = again(start), again(start)
+    held(primary, number, reason)
+    rules = Rules({"job": Policy(days=9)}, UTC, {}, primary.opened().catalogue)
+    done = retired(copy.opened(), rules, LATER, lambda: None)
+    assert copy.left() == left
+    assert any("frozen" in problem for problem in done.problems) == (reason == "frozen")
+
+
+def test_a_hold_of_the_primary_that_cannot_be_read_stops_its_copies(start: Site) -> None:
+    primary, copy = again(start), again(start)
+    primary.world.store.create(layout.hold("a" * 16, "pinned"), b"{}")
+    with pytest.raises(IotBackupError, match="holds/"):
+        retired(copy.opened(), Rules({"job": Policy(days=9)}, UTC, {}, primary.opened().catalogue), LATER, lambda: None)
+    assert copy.left() == {1, 2, 3, 4, 5}
+
+
+def test_a_number_that_nobody_accounts_for_is_told(start: Site) -> None:
+    here = again(start)
+    here.world.store.delete(here.made[1].manifest.member.manifest)
+    done = here.retire(Policy(days=9))
+    assert next(problem for problem in done.problems if "Missing" in problem).startswith(f"chain {CHAIN}: Missing: number 2 is gone")
+    assert {1, 3, 4, 5} == here.left()
+
+
 def test_a_hold_that_cannot_be_read_stops_everything(start: Site) -> None:
     here = again(start)
     held(here, 2, "pinned")
