@@ -41,7 +41,7 @@ def xml(code: str, message: str = "words") -> str:
         (
             answer("404 Not Found", xml("NoSuchUpload")),
             StorageUnavailable,
-            "answered NoSuchUpload status 404; whether it was stored is unknown.",
+            "no longer knows the upload (NoSuchUpload); whether it was stored is unknown. Is it full",
         ),
         (answer("404 Not Found", xml("NoSuchKey")), NotFound, "a/key is not in bucket plant-backups"),
         (answer("404 Not Found", "<html>"), StorageUnavailable, "not as an S3 store does"),

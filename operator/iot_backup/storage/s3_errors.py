@@ -45,6 +45,11 @@ _ANSWERS: tuple[tuple[frozenset[str], type[IotBackupError], str], ...] = (
         "bucket {bucket} does not exist at {url}. Create it, or correct spec.s3.bucket of the BackupStorage.",
     ),
     (FULL, StorageFull, "cannot {what}: the store is full or its quota is used up ({code}). Add room, or remove old backups."),
+    (
+        frozenset({"NoSuchUpload"}),
+        StorageUnavailable,
+        "could not {what}: the store no longer knows the upload ({code}); whether it was stored is unknown. Is it full, or does a rule end uploads?",
+    ),
     (ELSEWHERE, InvalidSpec, "bucket {bucket} is not in region {region} ({code}). Correct spec.s3.region of the BackupStorage."),
     (
         frozenset({"InvalidBucketName"}),
