@@ -26,7 +26,6 @@ from iot_backup.storage.secret_values import Secrets
 from iot_backup.worker import keys
 from iot_backup.worker.backup import backup as run_backup
 from iot_backup.worker.cancelling import Cancel
-from iot_backup.worker.probe import probe
 from iot_backup.worker.progress import Progress
 
 _log = logging.getLogger(__name__)
@@ -163,6 +162,8 @@ def _before(site: Site, state: State, secrets: Secrets, fingerprint: str | None,
 
 def _met(site: Site, state: State, secrets: Secrets, fingerprint: str | None, *, newcomer: bool) -> Before:
     """A repository that this machine does not know: made if there is none, else it must prove itself, or a person vouch for it."""
+    from iot_backup.worker.probe import probe  # once per storage: it loads the clients of all kinds
+
     if isinstance(site.target, spec.VolumeTarget):
         make_folder(Path(site.target.mount))
     found, warnings = probe(spec.ProbeOrder(repository=site.repository(), fingerprint=fingerprint), secrets)

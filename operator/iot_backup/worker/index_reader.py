@@ -122,12 +122,14 @@ def parsed_row(line: dict[str, Any], archives: int) -> Row:
 
 def parts_of(line: bytes) -> tuple[Part, ...]:
     """The parts of a row of ours that is not read otherwise; none in most."""
-    if _PARTS not in line:  # a quote inside a name is written with a backslash
+    if line.endswith(_NO_PARTS) or _PARTS not in line:  # a quote inside a name is written with a backslash
         return ()
     return tuple(Part(*part) for part in _DECODER.decode(line.decode("ascii"))["parts"])
 
 
 _PARTS = b',"parts":['
+_NO_PARTS = b'"}\n'
+"""The end of a row whose last value is a text: parts are a list, and only attributes, in braces, come behind them."""
 _PLAIN_KEYS = 11
 """Keys of the most plain row, besides a file's hash: more may be one of the rare ones."""
 
