@@ -189,3 +189,71 @@ def test_killed_before_any_change_it_makes_nothing_is_lost_and_the_next_call_end
             break
     check(manager, trees)
     assert at >= 15
+
+
+def flipped(manager: Manager, id_: str, suffix: str = "full") -> None:
+    """One bit of that backup's archive, under its old time."""
+    (archive,) = (manager.base / "store").rglob(f"*{id_}.{suffix}.*")
+    stat = archive.stat()
+    archive.chmod(0o660)
+    content = bytearray(archive.read_bytes())
+    content[-40] ^= 1
+    archive.write_bytes(content)
+    os.utime(archive, (stat.st_mtime, stat.st_mtime))
+
+
+def test_a_backup_that_verify_found_damaged_does_not_push_the_last_good_one_out(tmp_path: Path, source: Path) -> None:
+    manager = config_of(tmp_path, source, keep_last=1)
+    (source / "reading").write_text("21.5")
+    good = manager.record(FULL)["id"]
+    manager.run("retention")
+    damaged = manager.record(FULL)["id"]
+    flipped(manager, damaged)
+    found = manager.run("verify")
+    assert (found.code, "hold add ID --reason damaged" in found.err) == (65, True)
+    rows = manager.run("retention", "--output", "json").json["backups"]
+    assert {row["id"]: row["action"] for row in rows} == {good: "keep", damaged: "keep"}
+    assert "verify found it damaged" in rows[1]["reasons"]
+    assert manager.run("restore", good, "--target", str(tmp_path / "back")).code == 0
+
+    newest = manager.record(FULL)["id"]
+    manager.run("retention")
+    assert listed(manager) == [damaged, newest]
+    flipped(manager, damaged)  # as it was
+    assert manager.run("verify", "--level", "1").code == 0, "which proves nothing"
+    manager.run("retention")
+    assert listed(manager) == [damaged, newest]
+    assert manager.run("verify").code == 0
+    manager.run("retention")
+    assert listed(manager) == [newest]
+
+
+def test_an_incremental_on_a_backup_that_verify_found_damaged_is_a_full(tmp_path: Path, source: Path) -> None:
+    manager = config_of(tmp_path, source, keep_last=1)
+    (source / "reading").write_text("21.5")
+    damaged = manager.record(FULL)["id"]
+    on_it = manager.record(DAILY)
+    assert on_it["type"] == "incremental"
+    flipped(manager, damaged)
+    assert manager.run("verify", damaged).code == 65
+    record = manager.record(DAILY)
+    assert record["type"] == "full"
+    assert f"{on_it['id']}, the newest, or one that it builds on is gone, damaged" in record["warnings"][0]
+    assert manager.record(DAILY)["type"] == "incremental"
+
+
+def test_a_person_tells_all_machines_what_is_damaged(tmp_path: Path, source: Path) -> None:
+    manager = config_of(tmp_path, source, keep_last=1)
+    (source / "reading").write_text("21.5")
+    good = manager.record(FULL)["id"]
+    manager.run("retention")
+    damaged = manager.record(FULL)["id"]
+    flipped(manager, damaged)
+    manager.state = "verifier"
+    assert manager.run("verify").code == 65
+    manager.state = "state"
+    assert manager.run("hold", "add", damaged, "--reason", "damaged").code == 0
+    assert manager.run("retention").code == 0
+    assert listed(manager) == [good, damaged]
+    assert manager.record(DAILY)["type"] == "incremental", "on the good one"
+    assert manager.run("hold", "release", damaged, "--reason", "damaged").code == 0

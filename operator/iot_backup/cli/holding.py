@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from iot_backup.cli.options import Setting, common
 
 _REASONS = click.Choice(["pinned", "frozen", "last-good", "damaged"])
+_OF_PEOPLE = click.Choice(["pinned", "damaged"])
 
 
 @click.group()
@@ -31,14 +34,17 @@ def list_(setting: Setting) -> int:
 @hold.command()
 @click.argument("backup")
 @click.option("--why", default="", help="A sentence for those who will wonder.")
+@click.option(
+    "--reason", type=_OF_PEOPLE, default="pinned", show_default=True, help="damaged: it counts in no rule, and nothing builds on it."
+)
 @common
-def add(setting: Setting, backup: str, why: str) -> int:
-    """Pin BACKUP: no retention takes it, nor what it builds on."""
+def add(setting: Setting, backup: str, why: str, reason: Any) -> int:
+    """Hold BACKUP: no retention takes it, nor what it builds on."""
     from datetime import UTC, datetime
 
     from iot_backup.standalone import holding, output
 
-    made = holding.added(setting.config(), backup, why, setting.machine(), datetime.now(UTC))
+    made = holding.added(setting.config(), backup, why, setting.machine(), datetime.now(UTC), reason)
     click.echo(output.as_json(made.plain()) if setting.json else f"{made.id} is held in storage {made.storage}")
     return 0
 

@@ -124,8 +124,8 @@ def _verify(
     on_signals(cancel, lambda: None)
     asked = verifying.Asked(level, percent, catalogue.Key(identity_file), scratch)
     answer = verifying.verified(setting.seen_from(storage), what, asked, setting.machine(), cancel.requested)
-    for problem in answer.problems:
-        click.echo(problem, err=True)
+    for line in (*answer.problems, *answer.notes):
+        click.echo(line, err=True)
     click.echo(
         output.as_json(answer.plain()) if setting.json else output.table(("ID", "CHAIN", "TYPE", "RESULT", "FILES", ""), answer.rows())
     )

@@ -151,6 +151,8 @@ class BackupOrder(Wire):
     max_chain_length: int = Field(default=30, ge=1, le=100)
     """Members of a chain, its Full included; the run that would exceed it is a Full."""
     floor: Floor | None = None
+    damaged: tuple[str, ...] = ()
+    """Ids of backups that a verification found damaged: nothing is built on them, nor on what builds on them."""
     compression: Literal["Zstd", "None"] = "Zstd"
     level: int = Field(default=1, ge=1, le=19)
     allow_empty: bool = False

@@ -10,8 +10,8 @@ chose one of the victims as its base meanwhile is seen by its announcement or ma
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 
 from iot_backup.core import layout, retention
@@ -28,6 +28,7 @@ from iot_backup.repository.survey import Survey, still_there, surveyed
 from iot_backup.repository.sweeping import swept
 from iot_backup.repository.writing import found, settled
 
+_FOUND = "verify found it damaged"
 _AT_ONCE = 500
 """Backups in one record: it stays far below what a small object may have."""
 
@@ -43,6 +44,8 @@ class Rules:
     """By chain the newest backup that somebody remembers."""
     primary: Catalogue | None = None
     """Of the repository that this one is a copy of: what it says it removed need not be here, and objects are younger than their backups."""
+    damaged: Collection[str] = ()
+    """Ids of backups that a verification found damaged: they count in no rule, and stay."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Retired:
 def judged(repository: Repository, rules: Rules, now: datetime) -> tuple[Survey, tuple[Verdict, ...]]:
     """What would stay and what would go, by the store's clock. Nothing is written. What `surveyed` raises."""
     survey = surveyed(repository.catalogue, _writer(repository).id, rules.policies, rules.floors, rules.primary)
+    points = (replace(point, flaws=(*point.flaws, _FOUND)) if point.id in rules.damaged else point for point in survey.points)
+    survey = replace(survey, points=tuple(points))
     return survey, retention.decided(survey.points, survey.around, now, rules.zone)
 
 

@@ -119,6 +119,7 @@ def execute(config: Backup, job: Job, wish: Wish, machine: Machine, cancel: Canc
             type=type_,
             claim=job.source,
             floor=head.floor if head else None,
+            damaged=tuple(before.memory.damaged),
             include=job.include,
             exclude=job.exclude,
             one_file_system=job.one_file_system,

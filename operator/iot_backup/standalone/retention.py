@@ -125,7 +125,7 @@ def applied(config: Backup, job: Job | None, machine: Machine, now: datetime) ->
     for place in _opened(config, job, machine):
         state = machine.state_of(place.site)
         with state.maintaining(), state.copying() if place.primary else nullcontext():
-            rules = _rules(config, job, machine, place)
+            rules = _rules(config, job, machine, replace(place, memory=state.memory() or place.memory))
             before, moment = place.memory.maintained, place.repository.store.now()
             if before is not None and abs(moment - before) <= _LEAP:
                 retired = retiring.retired(place.repository, rules, now, partial(_wait, place.site))
@@ -205,7 +205,7 @@ def _rules(config: Backup, job: Job | None, machine: Machine, place: _Place) -> 
     jobs = [each for each in _jobs(config, machine, place.site) if job is None or each.id == job.id]
     floors = {chain: head.floor for chain, head in place.memory.heads.items()}
     zone = zones.chosen(config.time_zone, machine.environ)
-    return Rules({each.id: policy(config, each, place.site) for each in jobs}, zone, floors, place.primary)
+    return Rules({each.id: policy(config, each, place.site) for each in jobs}, zone, floors, place.primary, place.memory.damaged)
 
 
 def _planned(config: Backup, job: Job | None, machine: Machine, site: Site) -> list[Planned]:

@@ -1,4 +1,5 @@
-"""What this machine remembers of one repository: its own writer key, whom it trusts, and the newest backup of each chain.
+"""What this machine remembers of one repository: its own writer key, whom it trusts, the newest backup of each chain, and
+what a verification found damaged.
 
     <state folder>/<site>@<storage>/
       writer.key      32 bytes, mode 0600: signs this machine's backups
@@ -16,7 +17,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -59,6 +60,9 @@ class Memory(Wire):
     maintained: AwareDatetime | None = None
     """When retention last looked at the repository, by the store's clock: it removes nothing at first, nor after a leap of time."""
 
+    damaged: dict[str, int] = Field(default_factory=dict)
+    """By id the backups that a verification found damaged, and the deepest level at which one did."""
+
     @field_validator("maintained", mode="before")
     @classmethod
     def _is_a_time(cls, value: object) -> object:
@@ -74,9 +78,13 @@ class Memory(Wire):
     def told(self, trust: Trust) -> Memory:
         """Trusting another generation of the same repository, or another repository, of which nothing is known."""
         same = trust.repository_id == self.trust.repository_id
-        return self.model_copy(
-            update={"trust": trust, "heads": self.heads if same else {}, "maintained": self.maintained if same else None}
-        )
+        forgotten: dict[str, object] = {"heads": {}, "maintained": None, "damaged": {}}
+        return self.model_copy(update={"trust": trust} | ({} if same else forgotten))
+
+    def verified(self, failed: Mapping[str, int], passed: Mapping[str, int]) -> Memory:
+        """After a verification: by id the level at which a backup failed, or passed. What passed less deep than it had failed stays damaged."""
+        kept = {id_: level for id_, level in self.damaged.items() if passed.get(id_, 0) < level}
+        return self.model_copy(update={"damaged": kept | {id_: max(level, kept.get(id_, 0)) for id_, level in failed.items()}})
 
     def without_head(self, chain: str) -> Memory:
         """For a loss that is known and accepted."""

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iot_backup.errors import CorruptData, SourceUnavailable
-from iot_backup.standalone import catalogue, sites, wording
+from iot_backup.errors import AccessDenied, CorruptData, SourceUnavailable
+from iot_backup.standalone import catalogue, records, sites, wording
 from iot_backup.standalone.catalogue import Key, Opened
 from iot_backup.standalone.config import Backup
 from iot_backup.standalone.machine import Machine
 from iot_backup.worker.flow import Stop
-from iot_backup.worker.verify import Level, Verification, Verified, Wish, verify
+from iot_backup.worker.verify import EVERYTHING, Level, Verification, Verified, Wish, verify
+
+_TELL = "`hold add ID --reason damaged` tells all machines"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Answer:
     """What was found in all repositories that were looked at."""
 
     found: tuple[Verification, ...]
+    notes: tuple[str, ...] = ()
+    """What becomes of the backups that are damaged."""
 
     @property
     def exit_code(self) -> int:
@@ -74,11 +78,13 @@ class Answer:
 
 
 def verified(config: Backup, wanted: str | None, asked: Asked, machine: Machine, stop: Stop) -> Answer:
-    """Look at one backup, a job's backups or all. Nothing in a storage is changed. What `worker.verify.verify` raises.
+    """Look at one backup, a job's backups or all. Nothing in a storage is changed; this machine remembers what is damaged. What
+    `worker.verify.verify` raises.
 
     SourceUnavailable where there is no backup at all: nothing proves that it can be restored.
     """
-    found = []
+    found: list[Verification] = []
+    notes: list[str] = []
     for there, ids in _wanted(config, wanted, asked, machine):
         with tempfile.TemporaryDirectory(prefix="iot-backup-verify-", dir=asked.scratch) as scratch:
             wish = Wish(
@@ -90,12 +96,35 @@ def verified(config: Backup, wanted: str | None, asked: Asked, machine: Machine,
                 stop=stop,
             )
             found.append(verify(there.repository, wish))
-    answer = Answer(tuple(found))
+        notes += _remembered(there, found[-1], asked, machine)
+    answer = Answer(tuple(found), tuple(notes))
     if not answer.backups and not answer.exit_code:
         raise SourceUnavailable(
             "no storage of the config holds a backup: there is nothing to verify. Is the storage mounted, and backup.site right?"
         )
     return answer
+
+
+def _remembered(there: Opened, found: Verification, asked: Asked, machine: Machine) -> Iterator[str]:
+    """Keep in mind what is damaged, and what is not any more; a sentence where somebody must know of it."""
+    failed = {each.member.id: int(each.level) for each in found.backups if each.damaged}
+    # A sample proves that something is damaged, and not that all is well.
+    passed = {each.member.id: asked.level if asked.percent >= EVERYTHING else Level.METADATA for each in found.backups if each.ok}
+    known = there.memory
+    if known is None or known.trust.repository_id != there.trust.repository_id:
+        if failed:
+            yield f"damaged in storage {there.site.storage}: {_TELL}, since this machine never wrote there: {', '.join(failed)}"
+        return
+    if failed:
+        yield (
+            f"damaged in storage {there.site.storage}: {', '.join(failed)}. On this machine no backup builds on them any more, and they count in no "
+            f"rule of retention; {_TELL}"
+        )
+    if failed or known.verified({}, passed) != known:
+        try:
+            machine.state_of(there.site).remember(lambda memory: (memory or known).verified(failed, passed))
+        except (AccessDenied, CorruptData) as error:
+            yield f"this could not be remembered: {records.spoken(error)}"
 
 
 def _wanted(config: Backup, wanted: str | None, asked: Asked, machine: Machine) -> Iterator[tuple[Opened, list[str]]]:

@@ -21,6 +21,7 @@ from iot_backup.worker.earlier import Earlier
 
 if TYPE_CHECKING:
     from iot_backup.core.manifest import Manifest, Source
+    from iot_backup.repository.catalogue import Catalogue
     from iot_backup.repository.opening import Repository
 
 
@@ -69,7 +70,7 @@ def chosen(order: spec.BackupOrder, repository: Repository, source: Source, writ
         generation=repository.record.generation,
         max_chain_length=order.max_chain_length,
     )
-    choice = chains.chosen(good, wanted, catalogue.doomed() | catalogue.damaged() if order.type in chains.BUILDS else ())
+    choice = chains.chosen(good, wanted, _never_a_base(catalogue, order))
     if choice.reason:
         log(f"{choice.reason}: {choice.message}")
     alike = [known.manifest for known in good if _is_alike(known.manifest, source)]
@@ -87,6 +88,11 @@ def chosen(order: spec.BackupOrder, repository: Repository, source: Source, writ
     except CorruptData as error:
         return basis.without(error)
     return Basis(choice.type, seq, Base(manifest.member, choice.base.sha256), earlier, choice.warnings, history)
+
+
+def _never_a_base(catalogue: Catalogue, order: spec.BackupOrder) -> set[str]:
+    """Ids of what is being deleted, and of what somebody found damaged."""
+    return catalogue.doomed() | catalogue.damaged() | set(order.damaged) if order.type in chains.BUILDS else set()
 
 
 def _is_alike(made: Manifest, source: Source) -> bool:

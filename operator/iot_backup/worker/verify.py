@@ -18,7 +18,16 @@ from pathlib import Path
 
 from iot_backup.core.layout import Member
 from iot_backup.core.spec import Floor
-from iot_backup.errors import CorruptData, InvalidSpec, IotBackupError, KeyMissing, RolledBack, SourceUnavailable
+from iot_backup.errors import (
+    ChainBroken,
+    CorruptData,
+    InvalidSpec,
+    IotBackupError,
+    KeyMissing,
+    RolledBack,
+    SourceUnavailable,
+    StateUnreadable,
+)
 from iot_backup.repository import floor, keyfiles, removals
 from iot_backup.repository.catalogue import Entry
 from iot_backup.repository.inspection import Gap, Inspector, gaps, with_parents
@@ -30,6 +39,7 @@ from iot_backup.worker.verify_content import Checked
 
 EVERYTHING = 100.0
 """Percent."""
+_DAMAGE = frozenset(error.__name__ for error in (CorruptData, ChainBroken, StateUnreadable))
 
 
 class Level(IntEnum):
@@ -90,6 +100,11 @@ class Verified:
     @property
     def ok(self) -> bool:
         return not self.problems
+
+    @property
+    def damaged(self) -> bool:
+        """Whether its bytes are at fault, not the key, and not a manifest that does not count."""
+        return self.type is not None and any(problem.reason in _DAMAGE for problem in self.problems)
 
 
 @dataclass(frozen=True)

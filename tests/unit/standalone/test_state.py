@@ -57,6 +57,24 @@ def test_another_repository_was_never_looked_at() -> None:
     memory = Memory(trust=TRUST, maintained=datetime(2026, 11, 25, 12, tzinfo=UTC))
     assert memory.told(TRUST.model_copy(update={"fingerprint": "c" * 64})).maintained == memory.maintained
     assert memory.told(TRUST.model_copy(update={"repository_id": "1" * 32})).maintained is None
+    assert Memory(trust=TRUST, damaged={"a": 1}).told(TRUST.model_copy(update={"repository_id": "1" * 32})).damaged == {}
+
+
+@pytest.mark.parametrize(
+    ("before", "failed", "passed", "after"),
+    [
+        ({}, {"a": 2}, {"b": 2}, {"a": 2}),
+        ({"a": 3}, {}, {"a": 2}, {"a": 3}),
+        ({"a": 3}, {}, {"a": 3, "b": 3}, {}),
+        ({"a": 3}, {}, {"b": 4}, {"a": 3}),
+        ({"a": 3}, {"a": 2}, {}, {"a": 3}),
+        ({"a": 2}, {"a": 3}, {}, {"a": 3}),
+    ],
+)
+def test_what_is_damaged_is_forgotten_once_it_passes_where_it_failed(
+    before: dict[str, int], failed: dict[str, int], passed: dict[str, int], after: dict[str, int]
+) -> None:
+    assert Memory(trust=TRUST, damaged=before).verified(failed, passed).damaged == after
 
 
 def test_the_writer_key_stays_and_is_nobody_elses_to_read(state: State) -> None:
