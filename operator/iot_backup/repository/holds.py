@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from iot_backup.core import layout
+from iot_backup.core.layout import Member
 from iot_backup.crypto.signing import Purpose, WriterKey
-from iot_backup.errors import AlreadyExists, CorruptData, StorageUnavailable
+from iot_backup.errors import AlreadyExists, Busy, CorruptData, StorageUnavailable
 from iot_backup.repository import notices
 from iot_backup.repository.catalogue import Catalogue
 from iot_backup.repository.records import HoldRecord
@@ -54,6 +55,26 @@ def placed(repository: Repository, writer: WriterKey, held: Held, now: datetime)
     )
     with suppress(AlreadyExists):
         repository.store.create(layout.hold(held.id, held.reason), notices.encoded(record, writer, Purpose.HOLD))
+
+
+def confirmed(repository: Repository, writer: WriterKey, member: Member, held: Held, now: datetime) -> None:
+    """Write a hold on a backup, and look again whether retention was first.
+
+    Busy if it was: it says so before it deletes, and looks at holds after that, so without its marker it will see this one. The hold stays:
+    nobody can tell here whether retention saw it in time. The marker is asked for first, since it goes last.
+    """
+    placed(repository, writer, held, now)
+    marked = found(repository.store, member.doomed) is not None
+    if found(repository.store, member.manifest) is None:
+        raise Busy(
+            f"the backup {held.id} is gone: retention took it before the hold was there. Hold another one, and let this hold go "
+            f"(`hold release {held.id} --reason {held.reason}`)."
+        )
+    if marked:
+        raise Busy(
+            f"retention was already about to take the backup {held.id} when the hold was placed: it may keep it, or not. Look at the list once "
+            "no retention runs any more: what is there then stays, for the hold is in place."
+        )
 
 
 def released(repository: Repository, id_: str, reason: str) -> bool:

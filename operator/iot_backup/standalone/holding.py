@@ -49,12 +49,13 @@ def listed(config: Backup, machine: Machine) -> list[Line]:
 
 
 def added(config: Backup, id_: str, message: str, machine: Machine, now: datetime, reason: holds.Reason = holds.PINNED) -> Line:
-    """Hold a backup: no retention takes it, nor what it builds on. SourceUnavailable if there is none of that id."""
+    """Hold a backup: no retention takes it, nor what it builds on. SourceUnavailable if there is none of that id; Busy if retention
+    was first."""
     for site, repository, writer in _opened(config, machine):
         found = [entry.manifest for entry in repository.catalogue.entries() if entry.manifest and entry.manifest.id == id_]
         if found:
             held = Held(found[0].chain, id_, reason, message)
-            holds.placed(repository, writer, held, now)
+            holds.confirmed(repository, writer, found[0].member, held, now)
             return Line(site.storage, held.chain, id_, held.reason, now, message)
     raise SourceUnavailable(f"no storage that this machine writes to has a backup {id_}: look at `backup-manager list`")
 

@@ -20,9 +20,10 @@ from iot_backup.core.retention import Policy
 from iot_backup.core.spec import BackupType, Floor, Trust
 from iot_backup.crypto import passphrase
 from iot_backup.crypto.signing import Purpose
-from iot_backup.errors import CorruptData, IotBackupError, ParentGone
-from iot_backup.repository import inspection, notices, reading, removals
+from iot_backup.errors import Busy, CorruptData, IotBackupError, ParentGone
+from iot_backup.repository import holds, inspection, notices, reading, removals
 from iot_backup.repository.commit import Base, Committed, Run
+from iot_backup.repository.holds import Held
 from iot_backup.repository.lineage import lineage
 from iot_backup.repository.opening import Repository
 from iot_backup.repository.records import HoldRecord
@@ -199,6 +200,43 @@ def test_a_hold_keeps_also_one_that_comes_while_retention_waits(start: Site, rea
     here.retire(Policy(days=9), wait=lambda: held(here, number, reason))
     assert here.left() == left
     here.tidy()
+
+
+class Meanwhile(FaultyStore):
+    """Does something ahead of the first call of that name."""
+
+    def __init__(self, inner: Any, name: str, act: Callable[[], object]) -> None:
+        super().__init__(inner, 10**6, "refused")
+        self.name, self.act, self.acted = name, act, False
+
+    def _call(self, name: str, act: Callable[[], Any]) -> Any:
+        if not self.acted and name == self.name:
+            self.acted = True
+            self.act()
+        return super()._call(name, act)
+
+
+@pytest.mark.parametrize(("last", "words"), [("manifest", "about to take"), ("doomed", "is gone")])
+def test_a_pin_is_not_said_to_hold_what_retention_takes_a_moment_later(start: Site, last: str, words: str) -> None:
+    here = again(start)
+    manifest = here.made[0].manifest
+
+    def pinned() -> None:
+        with pytest.raises(Busy, match=words):
+            holds.confirmed(here.opened(), here.world.writer, manifest.member, Held(CHAIN, manifest.id, holds.PINNED), LATER)
+
+    store = Meanwhile(here.world.store, f"delete {getattr(manifest.member, last)}", pinned)
+    here.retire(Policy(days=9), store)
+    assert store.acted
+    assert here.left() == {4, 5}
+
+
+def test_a_pin_that_retention_sees_in_time_holds(start: Site) -> None:
+    here = again(start)
+    member = here.made[0].manifest.member
+    holds.confirmed(here.opened(), here.world.writer, member, Held(CHAIN, member.id, holds.PINNED), LATER)
+    here.retire(Policy(days=9))
+    assert here.left() == {1, 4, 5}
 
 
 @pytest.mark.parametrize(
