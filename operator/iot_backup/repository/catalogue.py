@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
 from iot_backup.core import layout
 from iot_backup.core import manifest as manifests
@@ -19,7 +18,7 @@ from iot_backup.repository.writing import found
 from iot_backup.storage.store import Store
 
 _LOOK_BACK = 32
-"""Good manifests read to find a chain's highest seq: names carry the store's time, so the newest are among the last ones."""
+"""Good manifests read to find a chain's highest seq: names carry the store's time, so the newest are among the last ones, but where a clock was wrong."""
 
 
 @dataclass(frozen=True)
@@ -53,25 +52,34 @@ class Catalogue:
 
     def next_seq(self, chain: str) -> int:
         """One more than the highest of the chain that an admitted writer, or ourselves, signed."""
-        entries = (self._entry(member) for member in reversed(self._members(chain)))
-        good = (entry.manifest for entry in entries if entry and entry.manifest)
-        return manifests.next_seq(list(islice(good, _LOOK_BACK)))
+        members = self._members(chain)
+        good, highest = 0, 0
+        for member in reversed(members):
+            # A chain of so many backups has a number that high, unless two runs took the same one: else a clock was wrong.
+            if good >= _LOOK_BACK and highest >= len(members):
+                break
+            entry = self._entry(member)
+            if entry and entry.manifest:
+                good, highest = good + 1, max(highest, entry.manifest.seq)
+        return highest + 1
 
-    def recent(self, chain: str, writer: str) -> list[Entry]:
+    def recent(self, chain: str, writer: str, seq: int = 0) -> list[Entry]:
         """The newest backups of a chain, and all that those build on: what a new one of this writer may build on, oldest name first.
 
-        They reach back at least to the newest of his that can be built on, however many others there are behind it.
+        They reach back at least to the newest of his that can be built on, however many others there are behind it, and to one of the number
+        `seq` or a higher one, which somebody remembers: where a clock was wrong, its name may be among the oldest. All, if there is none.
         """
         members = self._members(chain)
+        seq = seq or len(members)
         named = {member.id: member for member in members}
         found: dict[str, Entry | None] = {}
-        good, own = 0, False
+        good, own, highest = 0, False, 0
         for member in reversed(members):
             entry = found[member.id] = self._entry(member)
             if entry and entry.manifest:
-                good += 1
+                good, highest = good + 1, max(highest, entry.manifest.seq)
                 own |= entry.manifest.writer == writer and entry.manifest.type != "Configuration"
-            if good >= _LOOK_BACK and own:
+            if good >= _LOOK_BACK and own and highest >= seq:
                 break
         above = [entry.manifest.parent for entry in found.values() if entry and entry.manifest and entry.manifest.parent]
         while above:

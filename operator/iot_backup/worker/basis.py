@@ -56,7 +56,7 @@ def chosen(order: spec.BackupOrder, repository: Repository, source: Source, writ
     `source`: as the manifest will name it; `writer`: id of our key; `log` is told why a backup became a Full.
     """
     catalogue = repository.catalogue
-    entries = catalogue.recent(order.chain, writer)
+    entries = catalogue.recent(order.chain, writer, order.floor.seq if order.floor else 0)
     floor.check(order.chain, entries, order.floor)
     good = [Known(entry.manifest, entry.manifest_sha256) for entry in entries if entry.manifest]
     seq = manifests.next_seq([known.manifest for known in good])

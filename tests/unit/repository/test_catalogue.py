@@ -13,8 +13,10 @@ from iot_backup.core import manifest as manifests
 from iot_backup.core import signed
 from iot_backup.core.layout import Member
 from iot_backup.core.manifest import Manifest
+from iot_backup.core.spec import Floor
 from iot_backup.crypto.signing import Purpose, WriterKey
 from iot_backup.errors import CorruptData, IotBackupError, SourceUnavailable, Untrusted
+from iot_backup.repository import floor
 from iot_backup.storage.memory import MemoryStore
 
 from .world import NOW, World, backed_up, begun, pin, restored
@@ -176,6 +178,20 @@ def test_seq_goes_on_from_the_highest_even_after_hundreds_of_runs(world: World) 
     counting.objects = world.store.objects
     assert begun(world.opened(trust, counting)).plan.seq == 102
     assert len(reads) < 40
+
+
+def test_a_run_with_a_clock_at_1970_is_not_taken_for_a_store_that_was_set_back(world: World) -> None:
+    """Names begin with the time, so the newest backup has the oldest name."""
+    trust = pin(world.probe())
+    made = [backed_up(world.opened(trust), hours=hours) for hours in range(33)]
+    newest = backed_up(world.opened(trust), hours=-24 * 20000)
+    remembered = Floor(seq=34, manifest_sha256=newest.manifest_sha256)
+    catalogue = world.opened(trust).catalogue
+    for known in (34, 0):
+        floor.check("database", catalogue.recent("database", world.writer.id, known), remembered)
+    assert catalogue.next_seq("database") == 35
+    world.store.delete(made[0].manifest.member.manifest)  # as retention does
+    floor.check("database", catalogue.recent("database", world.writer.id, 34), remembered)
 
 
 @pytest.mark.parametrize("junk", [b"rubbish", bytes(2 << 20)], ids=["rubbish", "too long"])
