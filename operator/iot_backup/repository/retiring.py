@@ -29,6 +29,7 @@ from iot_backup.repository.sweeping import swept
 from iot_backup.repository.writing import found, settled
 
 _FOUND = "verify found it damaged"
+_STILL_THERE = "which is marked to go, is still there: it does not count, a listing hid it, or the store shows old things"
 _AT_ONCE = 500
 """Backups in one record: it stays far below what a small object may have."""
 
@@ -89,8 +90,8 @@ def retired(repository: Repository, rules: Rules, local: datetime, wait: Callabl
     if not going and not survey.markers:
         return Retired(verdicts, problems=(*survey.problems, *told))
     for key, verdict in going.items():
-        if verdict.point.id not in survey.markers:
-            _doom(repository, writer, survey, key, verdict, now)
+        if verdict.point.id not in survey.markers and not _doomed(repository, writer, survey, key, verdict, now):
+            told += (_not_ours(survey.manifests[key].member),)
     wait()
     survey, verdicts = judged(repository, rules, store.now())
     removable = {v.point.key for v in verdicts if not v.keep and v.point.id in survey.markers and v.point.key in going}
@@ -100,12 +101,13 @@ def retired(repository: Repository, rules: Rules, local: datetime, wait: Callabl
     for id_ in spared:
         store.delete(f"{layout.DOOMED}{id_}")
     leaving = [marker for id_, marker in survey.markers.items() if id_ not in spared]
-    done = _removed(repository, writer, leaving, victims, now)
+    done, stuck = _removed(repository, writer, leaving, victims, now)
     left = {marker.victim.id for marker in done}
-    return Retired(tuple(v for v in verdicts if v.point.id not in left), tuple(done), tuple(spared), (*survey.problems, *told))
+    return Retired(tuple(v for v in verdicts if v.point.id not in left), tuple(done), tuple(spared), (*survey.problems, *told, *stuck))
 
 
-def _doom(repository: Repository, writer: WriterKey, survey: Survey, key: Key, verdict: Verdict, now: datetime) -> None:
+def _doomed(repository: Repository, writer: WriterKey, survey: Survey, key: Key, verdict: Verdict, now: datetime) -> bool:
+    """Mark a victim; False where another marker lies in its place, by whomever, or one of ours that rotted."""
     manifest = survey.manifests[key]
     record = DoomedRecord(
         repository_id=repository.record.repository_id,
@@ -122,28 +124,43 @@ def _doom(repository: Repository, writer: WriterKey, survey: Survey, key: Key, v
             reason="; ".join(verdict.reasons),
         ),
     )
-    marker = manifest.member.doomed
-    if not settled(repository.store, marker, notices.encoded(record, writer, Purpose.DOOMED)):
-        raise StorageUnavailable(f"{marker} is there and is not ours: nothing was deleted. Find out who writes to the store.")
+    return settled(repository.store, manifest.member.doomed, notices.encoded(record, writer, Purpose.DOOMED))
+
+
+def _not_ours(member: Member) -> str:
+    return (
+        f"chain {member.chain}: the backup {member.id} stays, which no rule keeps: {member.doomed} is there, and does not say what this machine would "
+        "say. It rotted, or another one wrote it: delete that object, and the next retention goes on"
+    )
 
 
 def _removed(
     repository: Repository, writer: WriterKey, markers: Sequence[DoomedRecord], victims: set[Key], now: datetime
-) -> list[DoomedRecord]:
-    """Those of the marked ones that are gone now: the victims, and whatever an earlier call had begun with."""
+) -> tuple[list[DoomedRecord], list[str]]:
+    """Those of the marked ones that are gone now: the victims, and whatever an earlier call had begun with. And why others are not.
+
+    One that stays ends the work on its chain, and on no other: nobody can tell what it needs of what would come next.
+    """
     done: list[DoomedRecord] = []
+    stuck: dict[str, str] = {}
     for marker in sorted(markers, key=lambda each: (each.chain, each.victim.seq), reverse=True):
         member = _member(marker)
+        if marker.chain in stuck:
+            continue
         if (marker.chain, marker.victim.id) in victims:
             # Somebody who needs it may have taken the marker away: then it is none of our victims any more.
             if found(repository.store, member.doomed) is None:
-                break
+                stuck[marker.chain] = f"somebody took {member.doomed} away meanwhile"
+                continue
             repository.store.delete(member.manifest)
         if still_there(repository.catalogue, member):
-            # Nobody can tell what it needs of what would come next.
-            break
+            stuck[marker.chain] = f"{member.manifest}, {_STILL_THERE}"
+            continue
         done.append(marker)
-    return _finished(repository, writer, done, now)
+    finished = _finished(repository, writer, done, now)
+    return finished, [
+        f"chain {chain}: {why}; older backups of the chain that should go stay until the next retention" for chain, why in stuck.items()
+    ]
 
 
 def _finished(repository: Repository, writer: WriterKey, markers: list[DoomedRecord], now: datetime) -> list[DoomedRecord]:

@@ -287,6 +287,59 @@ def test_an_announcement_that_cannot_be_read_stops_everything(start: Site) -> No
     assert here.left() == {1, 2, 3, 4, 5}
 
 
+def interrupted(here: Site) -> None:
+    """A retention that dies when all its markers are there."""
+
+    def killed() -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        here.retire(Policy(days=9), wait=killed)
+
+
+def rot(here: Site, key: str) -> None:
+    body, when = here.world.store.objects[key]
+    here.world.store.objects[key] = (body[:-20], when)
+
+
+@pytest.mark.parametrize(("number", "removed", "left"), [(1, [3, 2], {1, 4, 5}), (2, [3], {1, 2, 4, 5}), (3, [], {1, 2, 3, 4, 5})])
+def test_a_marker_that_rotted_holds_its_backup_and_what_that_builds_on(
+    start: Site, number: int, removed: list[int], left: set[int]
+) -> None:
+    here = again(start)
+    interrupted(here)
+    key = here.made[number - 1].manifest.member.doomed
+    rot(here, key)
+    for expected in (removed, []):
+        done = here.retire(Policy(days=9))
+        assert [marker.victim.seq for marker in done.removed] == expected
+        assert any(f"{key} is there" in problem for problem in done.problems)
+        assert here.left() == left
+        here.check(here.made)
+    here.world.store.delete(key)
+    assert here.retire(Policy(days=9)).problems == ()
+    assert here.left() == {4, 5}
+    here.tidy()
+
+
+def test_a_victim_whose_manifest_rots_stops_its_own_chain_alone_and_is_told(start: Site) -> None:
+    here = again(start)
+    others = []
+    for seq, days in enumerate((0, 10, 11), 1):
+        here.world.store.clock = lambda days=days: NOW + timedelta(days=days)  # type: ignore[misc]
+        run = begun(here.opened(), "zeta", hours=24 * days)
+        run.plan = replace(run.plan, seq=seq)
+        run.announce()
+        others.append(finished(here.opened(), run).manifest)
+    here.world.store.clock = lambda: LATER
+    interrupted(here)
+    rot(here, others[0].member.manifest)
+    done = here.retire(Policy(days=9))
+    assert [(marker.chain, marker.victim.seq) for marker in done.removed] == [(CHAIN, 3), (CHAIN, 2), (CHAIN, 1)]
+    assert any(f"chain zeta: {others[0].member.manifest}, which is marked to go, is still there" in problem for problem in done.problems)
+    assert others[0].archive_key in here.world.store.objects
+
+
 def test_a_clock_that_is_wrong_by_more_than_an_hour_stops_everything(start: Site) -> None:
     here = again(start)
     done = retired(here.opened(), Rules({"job": Policy(days=9)}, UTC, {}), LATER + timedelta(hours=2), lambda: None)
