@@ -89,6 +89,30 @@ def test_a_pinned_backup_stays_with_what_it_builds_on(manager: Manager) -> None:
     assert second not in kept(manager)
 
 
+def test_a_damaged_hold_is_listed_and_can_be_released(manager: Manager, tmp_path: Path) -> None:
+    first, second = (manager.record(JOB)["id"] for _ in range(2))
+    manager.run("retention")
+    for id_ in (first, second):
+        assert manager.run("hold", "add", id_).code == 0
+    (hold,) = (tmp_path / "store").rglob(f"{first}.pinned")
+    hold.chmod(0o660)
+    hold.write_text(hold.read_text()[:-30])
+    stray = hold.with_name("stray")
+    stray.write_text("{}")
+    lines = {line["id"]: line for line in holds(manager)}
+    assert set(lines) == {first, second, "holds/stray"}
+    assert (lines[second]["reason"], lines[second]["message"]) == ("pinned", "")
+    assert f"holds/{first}.pinned" in lines[first]["message"]
+    assert f"hold release {first} --reason pinned" in lines[first]["message"]
+    assert "delete that object" in lines["holds/stray"]["message"]
+    assert first in manager.run("hold", "list").out
+    stray.unlink()
+    assert manager.run("retention").code == 65
+    assert manager.run("hold", "release", first).code == 0
+    assert manager.run("retention").code == 0
+    assert [line["id"] for line in holds(manager)] == [second]
+
+
 def test_what_is_not_there_is_neither_held_nor_released(manager: Manager) -> None:
     id_ = manager.record(JOB)["id"]
     assert manager.run("hold", "add", "f" * 16).code == 66

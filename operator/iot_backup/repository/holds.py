@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from iot_backup.core import layout
 from iot_backup.core.layout import Member
 from iot_backup.crypto.signing import Purpose, WriterKey
-from iot_backup.errors import AlreadyExists, Busy, CorruptData, StorageUnavailable
+from iot_backup.errors import AlreadyExists, Busy, CorruptData, StorageUnavailable, Untrusted
 from iot_backup.repository import notices
 from iot_backup.repository.catalogue import Catalogue
 from iot_backup.repository.records import HoldRecord
@@ -39,6 +39,14 @@ class Held:
     reason: Reason
     message: str = ""
     """Why, for people."""
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A hold of which nobody knows what it holds."""
+
+    key: str
+    problem: CorruptData | Untrusted
 
 
 def placed(repository: Repository, writer: WriterKey, held: Held, now: datetime) -> None:
@@ -87,15 +95,28 @@ def released(repository: Repository, id_: str, reason: str) -> bool:
 
 def listed(catalogue: Catalogue) -> list[HoldRecord]:
     """All of the repository. CorruptData, Untrusted for one that cannot be read: then nobody knows what is held, and nothing may be deleted."""
-    held = []
-    for info in list(catalogue.store.list(layout.HOLDS)):
-        parts, data = layout.hold_parts(info.key), found(catalogue.store, info.key)
-        if data is None:
-            raise StorageUnavailable(f"{info.key} is listed and not there: it was released a moment ago. Run it again.")
-        record = notices.judged(catalogue, HoldRecord, data, info.key, Purpose.HOLD)
-        if parts != (record.id, record.reason):
-            raise CorruptData(
-                f"{info.key} says that it is {record.id}.{record.reason}: it was moved or copied. Nothing is deleted before it goes."
-            )
-        held.append(record)
+    held, bad = looked_at(catalogue)
+    if bad:
+        raise bad[0].problem
     return held
+
+
+def looked_at(catalogue: Catalogue) -> tuple[list[HoldRecord], list[Unreadable]]:
+    """All of the repository that can be read, and the others. StorageUnavailable for one that was released at this moment, AccessDenied."""
+    held, bad = [], []
+    for info in list(catalogue.store.list(layout.HOLDS)):
+        try:
+            held.append(_read(catalogue, info.key))
+        except (CorruptData, Untrusted) as error:
+            bad.append(Unreadable(info.key, error))
+    return held, bad
+
+
+def _read(catalogue: Catalogue, key: str) -> HoldRecord:
+    data = found(catalogue.store, key)
+    if data is None:
+        raise StorageUnavailable(f"{key} is listed and not there: it was released a moment ago. Run it again.")
+    record = notices.judged(catalogue, HoldRecord, data, key, Purpose.HOLD)
+    if layout.hold_parts(key) != (record.id, record.reason):
+        raise CorruptData(f"{key} says that it is {record.id}.{record.reason}: it was moved or copied. Nothing is deleted before it goes.")
+    return record

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from iot_backup.core import layout
 from iot_backup.crypto.signing import WriterKey
 from iot_backup.errors import InvalidSpec, SourceUnavailable
 from iot_backup.repository import holds
-from iot_backup.repository.holds import Held
+from iot_backup.repository.holds import Held, Unreadable
 from iot_backup.repository.opening import Repository, open_for_backup
 from iot_backup.standalone import environment, records, sites
 from iot_backup.standalone.config import Backup
@@ -21,13 +22,14 @@ from iot_backup.storage.opening import open_store
 
 @dataclass(frozen=True)
 class Line:
-    """One hold."""
+    """One hold. Of one that cannot be read what its name says, and as its message why: retention removes nothing before it is released."""
 
     storage: str
     chain: str
     id: str
+    """The key of one whose name says nothing."""
     reason: str
-    time: datetime
+    time: datetime | None
     message: str
 
     def row(self) -> tuple[str, ...]:
@@ -41,11 +43,18 @@ class Line:
 
 def listed(config: Backup, machine: Machine) -> list[Line]:
     """All of the repositories that this machine writes to."""
-    return [
-        Line(site.storage, held.chain, held.id, held.reason, held.time, held.message)
-        for site, repository, _ in _opened(config, machine)
-        for held in holds.listed(repository.catalogue)
-    ]
+    lines = []
+    for site, repository, _ in _opened(config, machine):
+        held, bad = holds.looked_at(repository.catalogue)
+        lines += [Line(site.storage, each.chain, each.id, each.reason, each.time, each.message) for each in held]
+        lines += [_unreadable(site, each) for each in bad]
+    return lines
+
+
+def _unreadable(site: Site, hold: Unreadable) -> Line:
+    id_, reason = layout.hold_parts(hold.key) or (hold.key, "")
+    way_out = f"`hold release {id_} --reason {reason}`" if reason else "delete that object"
+    return Line(site.storage, "", id_, reason, None, f"{records.spoken(hold.problem)}. Retention removes nothing until it goes: {way_out}")
 
 
 def added(config: Backup, id_: str, message: str, machine: Machine, now: datetime, reason: holds.Reason = holds.PINNED) -> Line:
