@@ -6,15 +6,23 @@ import hashlib
 import os
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from iot_backup.core import layout
+from iot_backup.core.retention import Policy
 from iot_backup.core.spec import Floor
+from iot_backup.crypto.signing import WriterKey
 from iot_backup.errors import Internal, InvalidSpec, KeyMissing, SourceUnavailable
-from iot_backup.repository.opening import Repository, open_for_restore, open_to_look
+from iot_backup.repository.opening import Repository, open_for_backup, open_for_restore, open_to_look
+from iot_backup.repository.retiring import Rules, retired
 from iot_backup.storage.read_only import ReadOnly
+from iot_backup.storage.store import Store
 from iot_backup.worker import verify_restored
 from iot_backup.worker.unpacking import Unpacked, unpack
 from iot_backup.worker.verify import Level, Verification, Wish, verify
@@ -398,6 +406,61 @@ def test_a_backup_that_was_taken_away_leaves_its_number(two: Verified) -> None:
     found = two.at(Level.METADATA)
     assert (found.ok, found.missing) == (False, {"daily": ((1, 1),)})
     assert [backup.ok for backup in found.backups] == [True]
+
+
+class Beside:
+    """A store ahead of whose calls something happens, which sees the name of the call and what it is given."""
+
+    def __init__(self, store: Store, happens: Callable[..., object]) -> None:
+        self.store, self.happens = store, happens
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*given: Any, **named: Any) -> Any:
+            self.happens(name, *given)
+            return getattr(self.store, name)(*given, **named)
+
+        return call
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def killed_at_the_record(name: str, *given: object) -> None:
+    """When archives are gone, and no record says so yet."""
+    if name == "create" and str(given[0]).startswith(layout.REMOVED):
+        raise Killed
+
+
+@pytest.mark.parametrize("happens", [lambda *_: None, killed_at_the_record], ids=["whole", "killed"])
+@pytest.mark.parametrize("level", list(Level))
+def test_what_retention_takes_meanwhile_is_passed_over(two: Verified, tmp_path: Path, level: Level, happens: Callable[..., object]) -> None:
+    calls: list[str] = []
+
+    def retire(name: str, *given: object) -> None:
+        """Ahead of the first look into an archive."""
+        if not calls and name in ("head", "stream", "read_range") and str(given[0]).endswith(".zst.age"):
+            calls.append(name)
+            store = Beside(two.site.store(), happens)
+            repository = open_for_backup(store, NAMESPACE, two.site.trust, WriterKey(two.site.writer_key))  # type: ignore[arg-type]
+            with suppress(Killed):
+                retired(repository, Rules({"daily": Policy(keep_last=1)}, UTC, {}), datetime.now(UTC), lambda: None)
+
+    repository = two.opened()
+    store = Beside(repository.store, retire)
+    repository = replace(repository, store=store, catalogue=repository.catalogue.over(store))  # type: ignore[arg-type]
+    (tmp_path / "scratch").mkdir()
+    found = verify(repository, Wish(level, scratch=tmp_path / "scratch"))
+    assert calls
+    assert [(each.member.id, each.removed, each.problems) for each in found.backups] == [(two.ids[0], True, ()), (two.ids[1], False, ())]
+    assert found.ok
+    assert [each.member.id for each in two.at(Level.METADATA).backups] == [two.ids[1]]
+
+
+def test_a_mark_of_retention_that_nobody_signed_hides_nothing(two: Verified) -> None:
+    two.place.put(f"{two.key(0, '.index').rpartition('chains/')[0]}doomed/{two.ids[0]}", b"{}")
+    two.place.remove(two.key(0, ".index"))
+    assert not two.at(Level.METADATA).ok
 
 
 def test_a_hidden_newest_backup_is_missed_by_who_remembers_it(two: Verified) -> None:

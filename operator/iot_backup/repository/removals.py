@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 
 from iot_backup.core import layout
+from iot_backup.core.layout import Member
 from iot_backup.crypto.signing import Purpose
 from iot_backup.errors import CorruptData, Untrusted
 from iot_backup.repository import notices
 from iot_backup.repository.catalogue import Catalogue
-from iot_backup.repository.records import RemovedRecord, Victim
+from iot_backup.repository.records import DoomedRecord, RemovedRecord, Victim
 from iot_backup.repository.writing import found
 
 
@@ -31,3 +32,27 @@ def listed(catalogue: Catalogue) -> dict[str, list[Victim]]:
 def numbers(catalogue: Catalogue) -> dict[str, set[int]]:
     """By chain the numbers that are gone because retention took them away."""
     return {chain: {victim.seq for victim in victims} for chain, victims in listed(catalogue).items()}
+
+
+def taken(catalogue: Catalogue, member: Member) -> bool:
+    """Whether retention took the backup away, or is about to: an admitted writer's marker or record says so.
+
+    The marker is asked for first: it goes last, when the record is there.
+    """
+    if _is_doomed(catalogue, member):
+        return True
+    with suppress(CorruptData):
+        if found(catalogue.store, member.manifest) is None:
+            return any(victim.id == member.id for victim in listed(catalogue).get(member.chain, ()))
+    return False
+
+
+def _is_doomed(catalogue: Catalogue, member: Member) -> bool:
+    data = found(catalogue.store, member.doomed)
+    if data is None:
+        return False
+    try:
+        record = notices.judged(catalogue, DoomedRecord, data, member.doomed, Purpose.DOOMED)
+    except (CorruptData, Untrusted):
+        return False
+    return (record.chain, record.victim.id) == (member.chain, member.id)

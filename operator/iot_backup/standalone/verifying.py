@@ -69,9 +69,9 @@ class Answer:
                 each.member.id,
                 each.member.chain,
                 (each.type or "").lower(),
-                "ok" if each.ok else "FAILED",
+                _result(each),
                 str(each.files),
-                "; ".join(_problems(each)),
+                "retention took it meanwhile" if each.removed else "; ".join(_problems(each)),
             )
             for each in self.backups
         ]
@@ -109,7 +109,11 @@ def _remembered(there: Opened, found: Verification, asked: Asked, machine: Machi
     """Keep in mind what is damaged, and what is not any more; a sentence where somebody must know of it."""
     failed = {each.member.id: int(each.level) for each in found.backups if each.damaged}
     # A sample proves that something is damaged, and not that all is well.
-    passed = {each.member.id: asked.level if asked.percent >= EVERYTHING else Level.METADATA for each in found.backups if each.ok}
+    passed = {
+        each.member.id: asked.level if asked.percent >= EVERYTHING else Level.METADATA
+        for each in found.backups
+        if each.ok and not each.removed
+    }
     known = there.memory
     if known is None or known.trust.repository_id != there.trust.repository_id:
         if failed:
@@ -145,6 +149,10 @@ def _wanted(config: Backup, wanted: str | None, asked: Asked, machine: Machine) 
     yield catalogue.unsealed(there, machine, asked.key) if sealed else there, [manifest.id]
 
 
+def _result(backup: Verified) -> str:
+    return ("removed" if backup.removed else "ok") if backup.ok else "FAILED"
+
+
 def _plain(backup: Verified) -> dict[str, Any]:
     return {
         "id": backup.member.id,
@@ -152,6 +160,7 @@ def _plain(backup: Verified) -> dict[str, Any]:
         "type": backup.type.lower() if backup.type else None,
         "level": int(backup.level),
         "ok": backup.ok,
+        "removed": backup.removed,
         "files": backup.files,
         "bytes": backup.bytes,
         "problems": _problems(backup),

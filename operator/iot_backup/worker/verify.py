@@ -96,6 +96,8 @@ class Verified:
     """Read and hashed (level 3 and 4)."""
     bytes: int = 0
     """Of their contents."""
+    removed: bool = False
+    """Passed over: retention took it away meanwhile, or is about to."""
 
     @property
     def ok(self) -> bool:
@@ -136,7 +138,7 @@ def verify(repository: Repository, wish: Wish) -> Verification:
     whole = wish.level >= Level.STORED and wish.percent >= EVERYTHING
     inspector = Inspector(repository.store, entries, Flow(wish.stop).check)
     problems = [Problem.of(error) for error in _of_the_whole(repository, entries, wish)]
-    backups = tuple(_verified(repository, inspector, entry, wish, whole=whole) for entry in wanted)
+    backups = tuple(_passed_over(repository, _verified(repository, inspector, entry, wish, whole=whole)) for entry in wanted)
     missing = {} if wish.ids else gaps((entry.manifest for entry in entries if entry.manifest), removals.numbers(repository.catalogue))
     return Verification(backups, tuple(problems), missing)
 
@@ -190,3 +192,10 @@ def _verified(repository: Repository, inspector: Inspector, entry: Entry, wish: 
         checked = verify_restored.check(repository, inspector.entries, manifest, wish.scratch, wish.stop)
     problems += [Problem.of(error) for error in checked.problems]
     return Verified(entry.member, manifest.type, wish.level, tuple(dict.fromkeys(problems)), checked.files, checked.bytes)
+
+
+def _passed_over(repository: Repository, found: Verified) -> Verified:
+    """The same, but for one that retention takes beside us: what is missing of it then, nobody misses."""
+    if found.ok or not removals.taken(repository.catalogue, found.member):
+        return found
+    return replace(found, problems=(), removed=True)
