@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipeline.manager import Manager
+from tests.pipeline.manager import Manager, ended, wait_until
 from tests.pipeline.roundtrip import facts
 from tests.pipeline.simulated import dated
 from tests.pipeline.test_backup_manager import on
@@ -257,3 +259,44 @@ def test_a_person_tells_all_machines_what_is_damaged(tmp_path: Path, source: Pat
     assert listed(manager) == [good, damaged]
     assert manager.record(DAILY)["type"] == "incremental", "on the good one"
     assert manager.run("hold", "release", damaged, "--reason", "damaged").code == 0
+
+
+@pytest.mark.parametrize(
+    ("reader", "words"),
+    [
+        (("restore", "{id}", "--target", "{base}/back", "--bandwidth-limit", "2M"), "a restore from this storage is running"),
+        (("verify", FULL), "a verification of this storage is running"),
+    ],
+)
+def test_what_is_being_read_is_not_removed(tmp_path: Path, source: Path, reader: tuple[str, ...], words: str) -> None:
+    manager = config_of(tmp_path, source, keep_last=1)
+    (source / "large").write_bytes(os.urandom(5_000_000))
+    wanted = manager.record(FULL)["id"]
+    newest = manager.record(FULL)["id"]
+    manager.run("retention")
+    process = manager.start(*(each.format(id=wanted, base=tmp_path) for each in reader))
+    try:
+        lock = tmp_path / "state/default@local" / ("restoring" if reader[0] == "restore" else "verifying")
+        wait_until("it reads", lambda: is_held(lock), process)
+        process.send_signal(signal.SIGSTOP)
+        answer = manager.run("retention")
+        assert (answer.code, words in answer.err) == (75, True), answer
+        process.send_signal(signal.SIGCONT)
+        assert ended(process).code == 0
+    finally:
+        process.kill()
+    assert listed(manager) == [wanted, newest]
+    assert manager.run("retention").code == 0
+    assert listed(manager) == [newest]
+
+
+def is_held(lock: Path) -> bool:
+    """Whether some process has it."""
+    if not lock.exists():
+        return False
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

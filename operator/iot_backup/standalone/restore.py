@@ -17,6 +17,7 @@ from iot_backup.errors import AccessDenied, ChainBroken, InvalidSpec, IotBackupE
 from iot_backup.standalone import records
 from iot_backup.standalone.catalogue import Key, Opened
 from iot_backup.standalone.machine import Machine
+from iot_backup.standalone.state import RESTORING
 from iot_backup.units import format_size
 from iot_backup.worker.cancelling import Cancel
 from iot_backup.worker.progress import Progress
@@ -98,14 +99,15 @@ def is_empty(target: Path) -> bool:
 
 
 def restore(there: Opened, manifest: Manifest, target: Path, wish: Wish, machine: Machine, cancel: Cancel, progress: Progress) -> Restored:
-    """Bring the backup back into the folder, which is made if it is not there."""
+    """Bring the backup back into the folder, which is made if it is not there. Retention of this machine waits meanwhile."""
     check_apart(there, target)
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unusable(target, target.parent, error) from error
     order = _order(there, manifest, target, wish)
-    result, warnings = run_restore(order, wish.key.secrets(machine), target.resolve(), cancel, progress)
+    with machine.state_of(there.site).reading(RESTORING, cancel.requested.is_set):
+        result, warnings = run_restore(order, wish.key.secrets(machine), target.resolve(), cancel, progress)
     assert isinstance(result, RestoreResult), "the order's mode says which it is"
     return Restored(result, target, warnings)
 

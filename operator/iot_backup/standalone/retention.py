@@ -116,7 +116,7 @@ def policy(config: Backup, job: Job, site: Site) -> Policy:
 
 
 def applied(config: Backup, job: Job | None, machine: Machine, now: datetime) -> Outcome:
-    """Remove what the rules let go, of one job or of all. What `retiring.retired` raises; Busy if another process does the same.
+    """Remove what the rules let go, of one job or of all. What `retiring.retired` raises; Busy if another process does the same, restores or verifies.
 
     A repository that this machine does not remember, or never wrote to, is left alone. `now`: on this machine's clock. Where the last retention
     is more than a month away, on either side, nothing is removed this time: a clock that jumped makes everything old.
@@ -124,7 +124,7 @@ def applied(config: Backup, job: Job | None, machine: Machine, now: datetime) ->
     done, notes = [], []
     for place in _opened(config, job, machine):
         state = machine.state_of(place.site)
-        with state.maintaining(), state.copying() if place.primary else nullcontext():
+        with state.maintaining(), state.unread(), state.copying() if place.primary else nullcontext():
             rules = _rules(config, job, machine, replace(place, memory=state.memory() or place.memory))
             before, moment = place.memory.maintained, place.repository.store.now()
             if before is not None and abs(moment - before) <= _LEAP:

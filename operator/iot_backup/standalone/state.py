@@ -6,6 +6,8 @@ what a verification found damaged.
       memory.json     what is remembered, replaced as a whole
       lock            held while memory.json is replaced
       maintenance     held while retention runs
+      restoring       held by each restore, and by retention against all of them
+      verifying       the same for verifications
       <chain>.lock    held while a backup of that chain runs
       copying_.lock   held while backups are copied there
 
@@ -15,25 +17,37 @@ Lose it, and an encrypted repository is recognised again by its key; nothing els
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
 from pydantic import AwareDatetime, Field, ValidationError, field_validator
 
 from iot_backup.core.spec import Floor, Name, Trust, Wire
-from iot_backup.errors import AccessDenied, Busy, CorruptData
+from iot_backup.errors import AccessDenied, Busy, Cancelled, CorruptData
 
 _KEY = "writer.key"
 _MEMORY = "memory.json"
 _MAINTAINING = "maintenance"
 _COPYING = "copying_.lock"
-_WHAT = {_MAINTAINING: "retention", _COPYING: "a copy into this storage"}
+RESTORING = "restoring"
+VERIFYING = "verifying"
+_WHAT = {
+    _MAINTAINING: "retention",
+    _COPYING: "a copy into this storage",
+    RESTORING: "a restore from this storage",
+    VERIFYING: "a verification of this storage",
+}
 """Without .lock: no chain's lock has this name."""
+_LOOK = 0.1
+"""Seconds between two looks at a lock that is waited for."""
 _KEY_BYTES = 32
+_log = logging.getLogger(__name__)
 
 
 class Head(Wire):
@@ -147,6 +161,34 @@ class State:
     def maintaining(self) -> Iterator[None]:
         """Hold what removes backups. Busy if another process of this machine has it. Backups run meanwhile."""
         with self._held(_MAINTAINING, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            yield
+
+    @contextmanager
+    def reading(self, what: str, stopped: Callable[[], bool]) -> Iterator[None]:
+        """Keep retention of this machine away from what is read, after waiting for one that runs. `what`: RESTORING or VERIFYING. Cancelled.
+
+        Where the folder is not there, or not ours to use, nothing is held: whoever wants a backup back gets it without.
+        """
+        with ExitStack() as held:
+            while self.folder.is_dir():
+                try:
+                    held.enter_context(self._held(what, fcntl.LOCK_SH | fcntl.LOCK_NB))
+                except Busy:
+                    _log.info("waiting for retention, which is running in %s", self.folder)
+                except AccessDenied as error:
+                    _log.info("retention is not kept away: %s", error)
+                    break
+                else:
+                    break
+                time.sleep(_LOOK)
+                if stopped():
+                    raise Cancelled(f"stopped while waiting for retention, which is running in {self.folder}; nothing was read")
+            yield
+
+    @contextmanager
+    def unread(self) -> Iterator[None]:
+        """Hold what is about to be removed against whoever reads it. Busy if a restore or a verification of this machine does."""
+        with self._held(RESTORING, fcntl.LOCK_EX | fcntl.LOCK_NB), self._held(VERIFYING, fcntl.LOCK_EX | fcntl.LOCK_NB):
             yield
 
     @contextmanager

@@ -13,6 +13,7 @@ from iot_backup.standalone import catalogue, records, sites, wording
 from iot_backup.standalone.catalogue import Key, Opened
 from iot_backup.standalone.config import Backup
 from iot_backup.standalone.machine import Machine
+from iot_backup.standalone.state import VERIFYING
 from iot_backup.worker.flow import Stop
 from iot_backup.worker.verify import EVERYTHING, Level, Verification, Verified, Wish, verify
 
@@ -85,7 +86,7 @@ def verified(config: Backup, wanted: str | None, asked: Asked, machine: Machine,
     """
     found: list[Verification] = []
     notes: list[str] = []
-    for there, ids in _wanted(config, wanted, asked, machine):
+    for there, ids in _wanted(config, wanted, asked, machine, stop):
         with tempfile.TemporaryDirectory(prefix="iot-backup-verify-", dir=asked.scratch) as scratch:
             wish = Wish(
                 level=Level(asked.level),
@@ -131,22 +132,24 @@ def _remembered(there: Opened, found: Verification, asked: Asked, machine: Machi
             yield f"this could not be remembered: {records.spoken(error)}"
 
 
-def _wanted(config: Backup, wanted: str | None, asked: Asked, machine: Machine) -> Iterator[tuple[Opened, list[str]]]:
-    """Repositories, and in each the backups that are meant; none: all."""
+def _wanted(config: Backup, wanted: str | None, asked: Asked, machine: Machine, stop: Stop) -> Iterator[tuple[Opened, list[str]]]:
+    """Repositories, and in each the backups that are meant; none: all. Retention of this machine is kept away until the next one is asked for."""
     sealed = asked.level >= Level.CONTENT
     if wanted is None or any(job.id == wanted for job in config.jobs):
         job = sites.job(config, wanted) if wanted else None
         for site in [sites.of_job(config, job, machine.environ)] if job else sites.all_of(config, machine.environ):
-            there = catalogue.opened(site, machine, asked.key, sealed=sealed)
-            if there is None and job is None:
-                continue
-            ids = [] if there is None or job is None else [m.id for m in catalogue.of_job(there, job)]
-            if there is None or (job is not None and not ids):
-                raise SourceUnavailable(f"job {wanted} has no backup in storage {site.storage}: there is nothing to verify")
-            yield there, ids
+            with machine.state_of(site).reading(VERIFYING, stop.is_set):
+                there = catalogue.opened(site, machine, asked.key, sealed=sealed)
+                if there is None and job is None:
+                    continue
+                ids = [] if there is None or job is None else [m.id for m in catalogue.of_job(there, job)]
+                if there is None or (job is not None and not ids):
+                    raise SourceUnavailable(f"job {wanted} has no backup in storage {site.storage}: there is nothing to verify")
+                yield there, ids
         return
     there, manifest = catalogue.chosen(config, wanted, None, machine, asked.key)
-    yield catalogue.unsealed(there, machine, asked.key) if sealed else there, [manifest.id]
+    with machine.state_of(there.site).reading(VERIFYING, stop.is_set):
+        yield catalogue.unsealed(there, machine, asked.key) if sealed else there, [manifest.id]
 
 
 def _result(backup: Verified) -> str:

@@ -6,14 +6,16 @@ import json
 import stat
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from iot_backup.core.spec import Trust
-from iot_backup.errors import AccessDenied, Busy, CorruptData
-from iot_backup.standalone.state import Head, Memory, State
+from iot_backup.errors import AccessDenied, Busy, Cancelled, CorruptData
+from iot_backup.standalone.state import RESTORING, VERIFYING, Head, Memory, State
 
 TRUST = Trust(repository_id="0" * 32, fingerprint="a" * 64, recipient=None)
 
@@ -138,3 +140,42 @@ def test_a_chain_is_held_by_one_process_and_freed_by_its_death(state: State) -> 
         holder.wait()
         with state.alone("daily"):
             pass
+
+
+@pytest.mark.parametrize(("what", "words"), [(RESTORING, "a restore from this storage"), (VERIFYING, "a verification of this storage")])
+def test_nothing_is_removed_while_somebody_reads(state: State, what: str, words: str) -> None:
+    state.folder.mkdir(parents=True)
+    with state.reading(what, lambda: False), state.reading(what, lambda: False), pytest.raises(Busy, match=words), state.unread():
+        pass
+    with state.unread():
+        pass
+
+
+def test_a_reader_waits_until_retention_has_ended_or_is_stopped(state: State) -> None:
+    with state.unread(), pytest.raises(Cancelled, match="waiting for retention"), state.reading(RESTORING, lambda: True):
+        pass
+    done = threading.Event()
+    with ThreadPoolExecutor() as pool:
+        with state.unread():
+            reader = pool.submit(read, state, done)
+            assert not done.wait(0.3)
+        reader.result(timeout=10)
+    assert done.is_set()
+
+
+def read(state: State, done: threading.Event) -> None:
+    with state.reading(VERIFYING, lambda: False):
+        done.set()
+
+
+def test_without_a_folder_of_the_state_one_reads_all_the_same(state: State) -> None:
+    with state.reading(RESTORING, lambda: False):
+        assert not state.folder.exists()
+
+
+def test_in_a_folder_that_cannot_be_used_one_reads_all_the_same(state: State) -> None:
+    (state.folder / RESTORING).mkdir(parents=True)
+    with pytest.raises(AccessDenied), state.unread():
+        pass
+    with state.reading(RESTORING, lambda: False):
+        assert state.memory() is None
