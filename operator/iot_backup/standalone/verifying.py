@@ -118,7 +118,10 @@ def _remembered(there: Opened, found: Verification, asked: Asked, machine: Machi
     known = there.memory
     if known is None or known.trust.repository_id != there.trust.repository_id:
         if failed:
-            yield f"damaged in storage {there.site.storage}: {_TELL}, since this machine never wrote there: {', '.join(failed)}"
+            yield (
+                f"damaged in storage {there.site.storage}: {', '.join(failed)}. This machine's state folder does not know that repository, so nothing of "
+                f"it is remembered; on a machine that backs up there, {_TELL}"
+            )
         return
     if failed:
         yield (
