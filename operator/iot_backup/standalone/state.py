@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AwareDatetime, Field, ValidationError, field_validator
+from pydantic import AwareDatetime, Field, ValidationError
 
 from iot_backup.core.spec import Floor, Name, Trust, Wire
 from iot_backup.errors import AccessDenied, Busy, CorruptData
@@ -56,13 +56,8 @@ class Memory(Wire):
     trust: Trust
     conditional_writes: bool = True
     heads: dict[Name, Head] = Field(default_factory=dict)
-    maintained: AwareDatetime | None = None
-    """When retention last looked at the repository, by the store's clock: it removes nothing at first, nor after a leap of time."""
-
-    @field_validator("maintained", mode="before")
-    @classmethod
-    def _is_a_time(cls, value: object) -> object:
-        return None if isinstance(value, bool) else value  # of a version that kept no time: as if it was never done
+    maintained: dict[Name, AwareDatetime] = Field(default_factory=dict)
+    """By job when retention last looked after it here, by the store's clock: it removes nothing at first, nor after a leap of time."""
 
     def with_head(self, chain: str, head: Head) -> Memory:
         """The newer one counts, whoever is first to write it down."""
@@ -74,9 +69,7 @@ class Memory(Wire):
     def told(self, trust: Trust) -> Memory:
         """Trusting another generation of the same repository, or another repository, of which nothing is known."""
         same = trust.repository_id == self.trust.repository_id
-        return self.model_copy(
-            update={"trust": trust, "heads": self.heads if same else {}, "maintained": self.maintained if same else None}
-        )
+        return self.model_copy(update={"trust": trust, "heads": self.heads if same else {}, "maintained": self.maintained if same else {}})
 
     def without_head(self, chain: str) -> Memory:
         """For a loss that is known and accepted."""
