@@ -75,6 +75,75 @@ def test_a_hold_is_there_before_the_backup_is(manager: Manager, source: Path, tm
     assert "15 files" in json.loads(hold.read_text())["message"]
 
 
+def test_without_its_hold_no_suspicious_backup_is_stored(manager: Manager, source: Path, tmp_path: Path) -> None:
+    """As with a credential that may not put there, or a disk that is full for a moment."""
+    good = [manager.record(JOB)["id"] for _ in range(3)]
+    manager.run("retention")
+    for path in sorted(source.iterdir())[:25]:
+        path.unlink()
+    blocked = tmp_path / "store/site/default/holds"
+    blocked.write_text("")  # the folder cannot be made
+    failed = manager.run("execute", JOB)
+    assert failed.code != 0
+    assert "the source has 15 files, and had 40, so retention must not take the backups before this one" in failed.err
+    assert kept(manager) == good
+    blocked.unlink()
+    assert manager.record(JOB)["warnings"][0].startswith("Suspicious: ")
+    assert manager.run("retention").code == 3
+    assert set(good) < set(kept(manager))
+
+
+def test_a_source_that_was_made_smaller_on_purpose_takes_one_release(manager: Manager, source: Path) -> None:
+    for _ in range(3):
+        manager.record(JOB)
+    for path in sorted(source.iterdir())[:25]:
+        path.unlink()
+    odd = [manager.record(JOB) for _ in range(2)]
+    assert all(each["warnings"][0].startswith("Suspicious: ") for each in odd), "until a person has looked"
+    assert [each["id"] for each in holds(manager)] == [odd[0]["id"]], "one hold for the chain"
+    manager.run("hold", "release", odd[0]["id"], "--reason", "frozen")
+    assert [manager.record(JOB)["warnings"] for _ in range(2)] == [[], []]
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_what_is_suspicious_is_seen_also_where_few_backups_are_kept(manager: Manager, source: Path, keep: int) -> None:
+    manager.jobs[0]["retention"] = {"keep_last": keep}
+    good = []
+    for _ in range(4):
+        good.append(manager.record(JOB)["id"])
+        manager.run("retention", JOB)
+    for path in sorted(source.iterdir())[:39]:
+        path.unlink()
+    for _ in range(keep):
+        assert manager.record(JOB)["warnings"][0].startswith("Suspicious: ")
+        assert manager.run("retention", JOB).code == 3
+    assert set(good) & set(kept(manager))
+
+
+def test_filters_that_leave_nearly_nothing_are_suspicious(manager: Manager) -> None:
+    good = [manager.record(JOB)["id"] for _ in range(2)]
+    manager.run("retention")
+    manager.jobs[0]["include"] = ["reading-00"]  # a typing error
+    odd = [manager.record(JOB) for _ in range(2)]
+    assert odd[0]["warnings"][0].startswith("Suspicious: the source has 1 files, and had 40.")
+    manager.run("retention")
+    assert set(good) < set(kept(manager))
+
+
+def test_a_weekly_full_of_files_that_somebody_encrypted_freezes_the_chain(manager: Manager, source: Path) -> None:
+    rules = {"source": str(source), "retention": {"keep_last": 2}}
+    manager.jobs[:] = [{"id": "week", **rules}, {"id": "day", "type": "incremental", **rules}]
+    (source / "big").write_text("21.5 degrees\n" * 200_000)
+    good = [manager.record(job)["id"] for job in (*("week", "day", "day", "day") * 2,)]
+    manager.run("retention")
+    for path in source.iterdir():
+        path.write_bytes(os.urandom(path.stat().st_size))
+    odd = manager.record("week")
+    assert "was it encrypted?" in odd["warnings"][0]
+    assert manager.run("retention").code == 3
+    assert set(good) < set(kept(manager))
+
+
 def test_a_pinned_backup_stays_with_what_it_builds_on(manager: Manager) -> None:
     first, second, third = (manager.record(JOB)["id"] for _ in range(3))
     assert manager.run("hold", "add", first, "--why", "the audit").code == 0

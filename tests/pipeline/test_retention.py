@@ -22,6 +22,8 @@ from tests.pipeline.test_backup_manager import on
 from tests.pipeline.worker_process import PATIENCE, ROOT
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from tests.pipeline.sites import Place
 
 FULL, DAILY = "historian", "historian-daily"
@@ -110,27 +112,89 @@ def test_the_calendar_of_the_days_to_come_touches_nothing(tmp_path: Path, source
     assert "MADE" in manager.run("retention", FULL, "--simulate", "3").out
 
 
-def later(manager: Manager, days: int) -> tuple[int, int, str]:
-    """One retention so many days ahead: its exit code, what it removed, and what it said."""
-    command = [sys.executable, "-m", "tests.pipeline.simulated", str(86400 * days), "retention", "--output", "json"]
+def later(manager: Manager, days: float, *command: str) -> tuple[int, Any, str]:
+    """One command so many days ahead: its exit code, its answer, and what it said."""
+    line = [sys.executable, "-m", "tests.pipeline.simulated", str(86400 * days), *command, "--output", "json"]
     places = ["--config", str(manager.base / "backup.yml"), "--state-dir", str(manager.base / manager.state)]
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT / 'operator'}:{ROOT}", **manager.environ}
-    done = subprocess.run([*command, *places], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    return done.returncode, json.loads(done.stdout)["removed"], done.stderr
+    done = subprocess.run([*line, *places], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    return done.returncode, json.loads(done.stdout), done.stderr
 
 
-def test_after_a_leap_of_the_clock_nothing_is_removed_at_first(tmp_path: Path, source: Path) -> None:
+def test_after_a_leap_of_the_clock_nothing_is_removed_before_a_person_says_that_it_is_right(tmp_path: Path, source: Path) -> None:
     manager = config_of(tmp_path, source, keep_last=1)
     trees = history(manager, source)
     assert manager.run("retention").code == 0
     dated(tmp_path / "store", datetime.now(UTC) - timedelta(minutes=20))  # what is written on the other day is told from it
-    for days in (40, 0):  # ahead, and back again
-        code, removed, said = later(manager, days)
-        assert (code, removed) == (3, 0), said
-        assert "ClockSkew: the last retention here was" in said
+    for _ in range(2):
+        code, answer, said = later(manager, 40, "retention")
+        assert (code, answer["removed"]) == (3, 0), said
+        assert f"ClockSkew: the last retention of job {FULL} was" in said
+        assert "retention --accept-time" in said
+        assert [row["action"] for row in answer["backups"]] == ["would go", "would go", "would go", "keep", "keep"]
         assert listed(manager) == list(trees)
-    assert later(manager, 20)[:2] == (0, 3)
+    code, answer, said = later(manager, 40, "retention", "--accept-time")
+    assert (code, answer["removed"]) == (0, 3), said
     assert listed(manager) == list(trees)[3:]
+
+
+def test_a_clock_that_was_ahead_for_a_while_costs_nothing(tmp_path: Path, source: Path) -> None:
+    """As `run` does it: a backup and its retention, job after job."""
+    manager = config_of(tmp_path, source, days=14)
+    trees = history(manager, source)
+    assert manager.run("retention").code == 0
+    dated(tmp_path / "store", datetime.now(UTC) - timedelta(minutes=20))
+    for job in (FULL, DAILY) * 2:
+        assert later(manager, 365, "execute", job)[0] == 0
+        code, answer, said = later(manager, 365, "retention", job)
+        assert (code, answer["removed"]) == (3, 0), said
+    assert set(trees) < set(listed(manager))
+    assert manager.run("retention", "--output", "json").json["removed"] == 0, "the clock is right again"
+    assert set(trees) < set(listed(manager))
+
+
+def test_the_first_retention_of_each_job_only_looks(tmp_path: Path, source: Path) -> None:
+    manager = config_of(tmp_path, source, keep_last=1)
+    (source / "readings").write_text("21.5")
+    manager.jobs[1]["chain"] = "another"
+    ids = [manager.record(job)["id"] for job in (FULL, FULL, DAILY, DAILY)]
+    for job in (FULL, DAILY):
+        first = manager.run("retention", job, "--output", "json")
+        assert (first.code, first.json["removed"]) == (0, 0)
+        assert f"the first retention of job {job} on this machine removes nothing" in first.err
+    done = manager.run("retention", "--output", "json")
+    assert done.json["removed"] == 1, "the daily ones build on each other"
+    assert set(listed(manager)) == set(ids[1:])
+
+
+def test_two_machines_with_one_config_and_one_storage_keep_their_own(tmp_path: Path, source: Path) -> None:
+    manager = config_of(tmp_path, source, keep_last=2)
+    (source / "readings").write_text("21.5")
+    mine = [manager.record(FULL)["id"] for _ in range(3)]
+    manager.run("retention")
+    manager.state = "other"
+    for _ in range(3):
+        manager.record(FULL)
+    manager.state = "state"
+    assert manager.run("retention", "--output", "json").json["removed"] == 1
+    assert set(mine[1:]) < set(listed(manager))
+
+
+def test_a_storage_that_cannot_be_looked_at_stops_no_other(tmp_path: Path, source: Path) -> None:
+    manager = config_of(tmp_path, source, keep_last=1)
+    (source / "readings").write_text("21.5")
+    manager.jobs[0]["destination"] = str(tmp_path / "elsewhere")
+    ids = [manager.record(job)["id"] for job in (FULL, DAILY, DAILY, FULL)]
+    manager.run("retention")
+    (tmp_path / "elsewhere").rename(tmp_path / "away")
+    (tmp_path / "elsewhere").write_text("")
+    manager.jobs[1] |= {"type": "full"}
+    manager.record(DAILY)
+    done = manager.run("retention", "--output", "json")
+    assert done.code not in (0, 3)
+    assert done.json["removed"] == 2, done
+    assert [problem.split(": ")[0] for problem in done.json["problems"]] == [f"storage {tmp_path / 'elsewhere'}"]
+    assert not [path for id_ in ids[1:3] for path in (tmp_path / "store/site/default/chains").rglob(f"*{id_}*")]
 
 
 def test_a_backup_that_somebody_took_away_needs_a_person(tmp_path: Path, source: Path) -> None:
@@ -191,6 +255,17 @@ def test_killed_before_any_change_it_makes_nothing_is_lost_and_the_next_call_end
             break
     check(manager, trees)
     assert at >= 15
+
+
+def test_a_storage_that_was_copied_without_its_times_is_told(tmp_path: Path, source: Path) -> None:
+    manager = config_of(tmp_path, source, keep_last=1)
+    trees = history(manager, source)
+    manager.run("retention")
+    dated(tmp_path / "store", datetime.now(UTC) + timedelta(hours=5))
+    done = manager.run("retention", "--output", "json")
+    assert (done.code, done.json["removed"]) == (3, 0)
+    assert "Misdated: 5 of its backups" in done.json["problems"][0]
+    assert listed(manager) == list(trees)
 
 
 def flipped(manager: Manager, id_: str, suffix: str = "full") -> None:

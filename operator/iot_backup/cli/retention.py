@@ -10,8 +10,9 @@ from iot_backup.cli.options import Setting, common
 @click.command()
 @click.argument("job", required=False)
 @click.option("--simulate", type=click.IntRange(1, 3660), metavar="DAYS", help="Show what the next days would bring; nothing is removed.")
+@click.option("--accept-time", is_flag=True, help="The clocks are right, although the last retention was long ago, or is still to come.")
 @common
-def retention(setting: Setting, job: str | None, simulate: int | None) -> int:
+def retention(setting: Setting, job: str | None, simulate: int | None, accept_time: bool) -> int:
     """Remove the backups that no rule keeps, of JOB or of all, and say of each why it stays or goes. Ends with 3 where a person must look at something."""
     from datetime import UTC, datetime
 
@@ -28,7 +29,7 @@ def retention(setting: Setting, job: str | None, simulate: int | None) -> int:
         for each in found:
             click.echo(output.table(("DAY", "THERE", "MADE", "REMOVED"), each.rows()))
         return 0
-    outcome = retaining.applied(config, wanted, machine, datetime.now(UTC))
+    outcome = retaining.applied(config, wanted, machine, datetime.now(UTC), accept_time=accept_time)
     for line in (*outcome.notes, *outcome.problems):
         click.echo(line, err=True)
     if setting.json:

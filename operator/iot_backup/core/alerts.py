@@ -1,7 +1,8 @@
 """Who is told what: a pure decision over the last runs, what was told before, and the clock.
 
 A job that fails is told once, again when it fails for another reason, and while it goes on failing once a day; that it works again is told
-once. A run that found the source suspicious is told once. A slot that passed without any run is told once.
+once. A run that found the source suspicious is told once. A slot that passed without any run is told once. What a scheduled verification or
+retention found is told as a failing job is.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-FAILURE, RECOVERY, MISSED, SUSPICIOUS, VERIFICATION = "failure", "recovery", "missed", "suspicious", "verification"
-KINDS = (FAILURE, RECOVERY, MISSED, SUSPICIOUS, VERIFICATION)
+FAILURE, RECOVERY, MISSED, SUSPICIOUS, VERIFICATION, RETENTION = "failure", "recovery", "missed", "suspicious", "verification", "retention"
+KINDS = (FAILURE, RECOVERY, MISSED, SUSPICIOUS, VERIFICATION, RETENTION)
 AGAIN = timedelta(days=1)
 """Between two messages about one and the same trouble."""
 _GOOD = "completed"
@@ -60,7 +61,7 @@ class Told:
     """What was told so far."""
 
     trouble: Mapping[str, Trouble] = field(default_factory=dict)
-    """By job, or `verification`."""
+    """By job, `verification`, or `retention of <job>`."""
     suspicious: Mapping[str, str] = field(default_factory=dict)
     """By job the backup that was told last."""
     missed: Mapping[str, datetime] = field(default_factory=dict)
@@ -99,6 +100,23 @@ def of_verification(ok: bool, problems: Sequence[str], end: datetime, told: Told
     body = "Not all backups can be restored:\n" + "".join(f"  {problem}\n" for problem in problems[:20])
     body += "What to do: run `backup-manager verify`, and make new full backups of the jobs it names while you look for the cause."
     return [Message(VERIFICATION, "backups failed their verification", body, end)], replace(told, trouble=trouble)
+
+
+def of_retention(job: str, problems: Sequence[str], end: datetime, told: Told, now: datetime) -> tuple[list[Message], Told]:
+    """Of what retention found after a job's run. A frozen chain is not told again: the run that froze it was."""
+    trouble, what = dict(told.trouble), f"{RETENTION} of {job}"
+    before = trouble.pop(what, None)
+    found = [problem for problem in problems if ": frozen because of " not in problem]
+    if not found:
+        body = f"Nothing stands in its way any more; there was trouble since {_spoken(before.since)}." if before else ""
+        return [Message(RECOVERY, f"{what} works again", body, end)] if before else [], replace(told, trouble=trouble)
+    reason = next((word for word in found[0].split(": ") if word.isalnum() and word[0].isupper()), found[0])
+    if before and before.reason == reason and now - before.told < AGAIN:
+        return [], told
+    trouble[what] = Trouble(reason, before.since if before else end, now)
+    body = "Backups stay that its rules let go, or something is missing:\n" + "".join(f"  {problem}\n" for problem in found[:20])
+    body += f"What to do: `backup-manager retention {job}` says more; docs/backup-manager.md has a table of these."
+    return [Message(RETENTION, f"{what} needs somebody", body, end)], replace(told, trouble=trouble)
 
 
 def of_slots(

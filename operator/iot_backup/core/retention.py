@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 
 Key = tuple[str, str]
 """Chain and id."""
@@ -19,7 +19,7 @@ class Policy:
     """What a job keeps: whatever one of the rules keeps, stays. Without any rule everything does."""
 
     days: int | None = None
-    """Everything that was made less than so many days before the newest."""
+    """Everything that was made less than so many days before the last but one."""
     keep_last: int | None = None
     """The newest so many."""
     hourly: int | None = None
@@ -88,7 +88,7 @@ def decided(points: Sequence[Point], around: Around, now: datetime, zone: tzinfo
     """A verdict for each, in the given order. `points`: all of the repository; `zone`: whose hours, days and weeks count."""
     known = {point.key: point for point in points}
     reasons: dict[Key, list[str]] = {point.key: list(_standing(point, known, around)) for point in points}
-    for group in _groups(points, lambda point: (point.chain, point.job)):
+    for group in _groups(points, lambda point: (point.chain, point.job, point.writer)):
         policy = around.policies.get(group[0].job) or Policy()
         for key, reason in _by_rules([point for point in group if not reasons_of_flaws(point, known)], policy, now, zone):
             reasons[key].append(reason)
@@ -112,7 +112,10 @@ def closed(victims: Collection[Key], points: Sequence[Point]) -> set[Key]:
 
 def reasons_of_flaws(point: Point, known: Mapping[Key, Point]) -> tuple[str, ...]:
     """Why a backup counts in no rule; nothing for a good one."""
-    return (*point.flaws, *(() if _is_whole(point, known) else ("what it builds on is missing",)))
+    found, last = list(point.flaws), point
+    for last in ancestors(point, known):
+        found += [f"it builds on {last.id}: {flaw}" for flaw in last.flaws]
+    return (*found, *(("what it builds on is missing",) if last.parent is not None else ()))
 
 
 def ancestors(point: Point, known: Mapping[Key, Point]) -> Iterator[Point]:
@@ -143,18 +146,11 @@ def _standing(point: Point, known: Mapping[Key, Point], around: Around) -> Itera
     yield from reasons_of_flaws(point, known)
 
 
-def _is_whole(point: Point, known: Mapping[Key, Point]) -> bool:
-    last = point
-    for last in ancestors(point, known):
-        if last.flaws:
-            return False
-    return last.parent is None
-
-
 def _newest(points: Sequence[Point], known: Mapping[Key, Point]) -> Iterator[tuple[Key, str]]:
-    """The newest good one of each chain, and of each job in it; a partial one does not stand in for a complete one, nor the other way round."""
+    """The newest good one of each chain, and of each job and writer in it; a partial one does not stand in for a complete one, nor the other way
+    round."""
     good = [point for point in points if not reasons_of_flaws(point, known)]
-    for what, group_of in (("chain", lambda p: p.chain), ("job", lambda p: (p.chain, p.job))):
+    for what, group_of in (("chain", lambda p: p.chain), ("job", lambda p: (p.chain, p.job, p.writer))):
         for group in _groups(good, group_of):
             yield max(group, key=_order).key, f"newest of {what}"
             if complete := [point for point in group if not point.partial]:
@@ -170,18 +166,31 @@ def _needed(kept: Iterable[Point], known: Mapping[Key, Point]) -> Iterator[tuple
 
 
 def _by_rules(group: Sequence[Point], policy: Policy, now: datetime, zone: tzinfo) -> Iterator[tuple[Key, str]]:
-    """What the rules keep of one job's good backups. Complete ones are counted also without the partial ones: none takes the place of a complete one."""
+    """What the rules keep of the good backups that one writer made of one job. Complete ones are counted also without the partial ones: none
+    takes the place of a complete one."""
     for pool in (group, [point for point in group if not point.partial]):
         newest_first = sorted(pool, key=_order, reverse=True)
-        if policy.days is not None and pool:
-            # From the newest one, not from the clock: a job that stopped loses nothing by waiting. One from the future (the clock was ahead
-            # when it was made) is young anyway, and must not make the others old.
-            newest = max((point.time for point in pool if point.time <= now), default=now)
-            yield from ((p.key, f"younger than {policy.days} days") for p in pool if newest - p.time < timedelta(days=policy.days))
+        if policy.days is not None:
+            yield from ((point.key, f"younger than {policy.days} days") for point in _young(pool, timedelta(days=policy.days), now))
         yield from ((point.key, f"last {number}") for number, point in enumerate(newest_first[: policy.keep_last or 0], 1))
         for rule, name_of in _BUCKETS:
             names = [(name_of(point.time.astimezone(zone)), point) for point in newest_first]
             yield from ((point.key, f"{rule} {name}") for name, point in _last_of_each(names, getattr(policy, rule) or 0))
+
+
+def _young(pool: Iterable[Point], span: timedelta, now: datetime) -> Iterator[Point]:
+    """Those made less than `span` before the last but one.
+
+    Not before the clock's time: a job that stopped loses nothing by waiting. Not before the last one: a single run with a clock that was ahead
+    must not make the others old. Nor does a clock that was behind make its own backup old: none is older than those with lower numbers.
+    """
+    in_order = sorted(pool, key=_order)
+    past = sorted(point.time for point in in_order if point.time <= now)
+    reference, reached = (past or [now])[-2:][0], datetime.min.replace(tzinfo=UTC)
+    for point in in_order:
+        reached = max(reached, point.time) if point.time <= now else reached
+        if point.time > now or reference - reached < span:
+            yield point
 
 
 _BUCKETS: tuple[tuple[str, Callable[[datetime], str]], ...] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from iot_backup.repository.records import Announcement, DoomedRecord, HoldRecord
 from iot_backup.repository.writing import found
 from iot_backup.storage.store import ObjectInfo
 
+_MISDATED = "its time is not that of the store"
 _TOLERATED = timedelta(hours=1)
 """Beyond the run itself, between a manifest's time and the store's time of the object."""
 
@@ -71,7 +73,7 @@ def surveyed(
         markers,
         hashes,
         {(m.chain, m.id): m for _, m in good},
-        (*problems, *(f"chain {chain}: {why}" for chain, why in stopped.items()), *_missing(gaps)),
+        (*problems, *(f"chain {chain}: {why}" for chain, why in stopped.items()), *_missing(gaps), *_misdated(points)),
     )
 
 
@@ -85,6 +87,17 @@ def _missing(gaps: Mapping[str, int]) -> Iterator[str]:
         yield (
             f"chain {chain}: Missing: number {number} is gone, and no record says that retention took it. It may build on what is below it, so "
             "nothing of that goes. Run verify, and find out who deletes from the storage"
+        )
+
+
+def _misdated(points: Sequence[Point]) -> Iterator[str]:
+    """Nothing of these ever goes, which is what a store looks like that somebody copied without its times."""
+    by_chain = Counter(point.chain for point in points if _MISDATED in point.flaws)
+    for chain, count in by_chain.items():
+        yield (
+            f"chain {chain}: Misdated: {count} of its backups were not stored when they say that they were made, so they count in no rule and stay. "
+            "If the storage was copied from another place, copy it again with its times (cp -p, rsync -t); where it cannot keep them, give the job "
+            "another chain"
         )
 
 
@@ -171,7 +184,7 @@ def _flaws(
     # A copy may be made long after its backup, and never before it.
     late = copied and stored is not None and stored.modified >= manifest.start_time - _TOLERATED
     if stored is None or (not late and abs(stored.modified - manifest.start_time) > abs(run) + _TOLERATED):
-        yield "its time is not that of the store"
+        yield _MISDATED
     parent = manifest.parent
     if parent is not None and hashes.get((manifest.chain, parent.id), parent.manifest_sha256) != parent.manifest_sha256:
         yield "what it builds on was replaced"

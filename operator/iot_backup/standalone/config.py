@@ -215,7 +215,7 @@ class Slack(Section):
     channel: str | None = None
 
 
-Kind = Literal["failure", "recovery", "missed", "suspicious", "verification"]
+Kind = Literal["failure", "recovery", "missed", "suspicious", "verification", "retention"]
 
 
 class Notifications(Section):
@@ -225,7 +225,7 @@ class Notifications(Section):
     slack: Slack | None = None
     urls: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Of any service that apprise knows, such as ntfy://host/topic; best references, since they hold secrets."""
-    on: Annotated[tuple[Kind, ...], Field(strict=False)] = ("failure", "recovery", "missed", "suspicious", "verification")
+    on: Annotated[tuple[Kind, ...], Field(strict=False)] = ("failure", "recovery", "missed", "suspicious", "verification", "retention")
     """What is told of."""
 
 

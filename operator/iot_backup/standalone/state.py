@@ -26,7 +26,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AwareDatetime, Field, ValidationError, field_validator
+from pydantic import AwareDatetime, Field, ValidationError
 
 from iot_backup.core.spec import Floor, Name, Trust, Wire
 from iot_backup.errors import AccessDenied, Busy, Cancelled, CorruptData
@@ -71,16 +71,10 @@ class Memory(Wire):
     trust: Trust
     conditional_writes: bool = True
     heads: dict[Name, Head] = Field(default_factory=dict)
-    maintained: AwareDatetime | None = None
-    """When retention last looked at the repository, by the store's clock: it removes nothing at first, nor after a leap of time."""
-
+    maintained: dict[Name, AwareDatetime] = Field(default_factory=dict)
+    """By job when retention last looked after it here, by the store's clock: it removes nothing at first, nor after a leap of time."""
     damaged: dict[str, int] = Field(default_factory=dict)
     """By id the backups that a verification found damaged, and the deepest level at which one did."""
-
-    @field_validator("maintained", mode="before")
-    @classmethod
-    def _is_a_time(cls, value: object) -> object:
-        return None if isinstance(value, bool) else value  # of a version that kept no time: as if it was never done
 
     def with_head(self, chain: str, head: Head) -> Memory:
         """The newer one counts, whoever is first to write it down."""
@@ -92,7 +86,7 @@ class Memory(Wire):
     def told(self, trust: Trust) -> Memory:
         """Trusting another generation of the same repository, or another repository, of which nothing is known."""
         same = trust.repository_id == self.trust.repository_id
-        forgotten: dict[str, object] = {"heads": {}, "maintained": None, "damaged": {}}
+        forgotten: dict[str, object] = {"heads": {}, "maintained": {}, "damaged": {}}
         return self.model_copy(update={"trust": trust} | ({} if same else forgotten))
 
     def verified(self, failed: Mapping[str, int], passed: Mapping[str, int]) -> Memory:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ class Basis:
     """The base's state, opened: to be read once."""
     warnings: tuple[Warn, ...] = ()
     history: tuple[Figures, ...] = ()
-    """Of the chain's good backups of the same source, oldest first."""
+    """Of this writer's whole backups in the chain, of the same source or the same job, oldest first."""
 
     @property
     def archives(self) -> tuple[str, ...]:
@@ -73,8 +73,7 @@ def chosen(order: spec.BackupOrder, repository: Repository, source: Source, writ
     choice = chains.chosen(good, wanted, _never_a_base(catalogue, order))
     if choice.reason:
         log(f"{choice.reason}: {choice.message}")
-    alike = [known.manifest for known in good if _is_alike(known.manifest, source)]
-    history = tuple(figures(manifest) for manifest in sorted(alike, key=manifests.order))
+    history = tuple(_history([known.manifest for known in good], source, writer))
     basis = Basis(choice.type, seq, warnings=choice.warnings, history=history)
     if choice.base is None:
         return basis
@@ -95,10 +94,14 @@ def _never_a_base(catalogue: Catalogue, order: spec.BackupOrder) -> set[str]:
     return catalogue.doomed() | catalogue.damaged() | set(order.damaged) if order.type in chains.BUILDS else set()
 
 
-def _is_alike(made: Manifest, source: Source) -> bool:
-    """A whole backup of the same source by the same filters."""
-    facts = ("claim", "path", "include", "exclude", "one_file_system")
-    return not made.partial and all(getattr(made.source, fact) == getattr(source, fact) for fact in facts)
+def _history(good: Iterable[Manifest], source: Source, writer: str) -> Iterator[Figures]:
+    """A typing error among the filters looks like an emptied source: so what the job was before counts, too."""
+    for made in sorted(good, key=manifests.order):
+        same = all(
+            getattr(made.source, fact) == getattr(source, fact) for fact in ("claim", "path", "include", "exclude", "one_file_system")
+        )
+        if not made.partial and made.writer == writer and (same or made.source.job == source.job):
+            yield figures(made, same_source=same)
 
 
 def _check_archives(repository: Repository, line: list[Manifest]) -> None:

@@ -11,11 +11,13 @@ from iot_backup.core.alerts import (
     FAILURE,
     MISSED,
     RECOVERY,
+    RETENTION,
     SUSPICIOUS,
     VERIFICATION,
     Message,
     Run,
     Told,
+    of_retention,
     of_runs,
     of_slots,
     of_verification,
@@ -90,6 +92,20 @@ def test_a_verification_is_told_like_a_run() -> None:
     (good,), told = of_verification(True, [], NOON + DAY, told, NOON + DAY)
     assert good.kind == RECOVERY
     assert of_verification(True, [], NOON + DAY, told, NOON + DAY) == ([], told)
+
+
+def test_retention_that_needs_somebody_is_told_like_a_run_and_a_freeze_was_told_by_its_run() -> None:
+    frozen = "storage local: chain plc: frozen because of 0123: the source has 1 files, and had 40"
+    skewed = "storage local: ClockSkew: the last retention of job plc was yesterday, and it is {} now"
+    assert of_retention("plc", [frozen], NOON, Told(), NOON) == ([], Told())
+    (bad,), told = of_retention("plc", [frozen, skewed.format(1)], NOON, Told(), NOON)
+    assert (bad.kind, bad.subject, skewed.format(1) in bad.body) == (RETENTION, "retention of plc needs somebody", True)
+    assert of_retention("plc", [skewed.format(2)], NOON, told, NOON + HOUR) == ([], told)
+    (again,), _ = of_retention("plc", [skewed.format(3)], NOON, told, NOON + DAY)
+    assert again.kind == RETENTION
+    (good,), told = of_retention("plc", [], NOON, told, NOON + DAY)
+    assert (good.kind, told.trouble) == (RECOVERY, {})
+    assert of_retention("plc", [], NOON, told, NOON + DAY) == ([], told)
 
 
 def test_a_slot_without_a_run_is_told_once_after_its_grace() -> None:

@@ -43,8 +43,8 @@ DAILY = [point(60 - day, day) for day in range(60, 0, -1)]
     ("policy", "expected"),
     [
         (Policy(), list(range(60))),
-        (Policy(days=3), [57, 58, 59]),  # not the one that is exactly three days older than the newest
-        (Policy(days=1), [59]),
+        (Policy(days=3), [56, 57, 58, 59]),  # not the one that is exactly three days older than the last but one
+        (Policy(days=1), [58, 59]),
         (Policy(keep_last=3), [57, 58, 59]),
         (Policy(keep_last=100), list(range(60))),
         (Policy(hourly=2), [58, 59]),
@@ -71,7 +71,7 @@ def test_every_reason_is_told() -> None:
         "newest of job",
         "newest good of job",
     )
-    assert verdicts[58].reasons == ("daily 2026-03-29",)
+    assert verdicts[58].reasons == ("younger than 1 days", "daily 2026-03-29")
     assert verdicts[3] == Verdict(verdicts[3].point, False, (f"no rule of job {JOB} keeps it",))
 
 
@@ -102,16 +102,19 @@ def test_the_newest_good_one_stays_whatever_lies_above_it() -> None:
     """A partial one, a suspicious one and one without its base are newer, and none of them takes its place."""
     chain = [
         point(1, 40),
-        point(2, 30),
-        point(3, 20, partial=True),
-        point(4, 19, flaws=("suspicious",)),
-        point(5, 18, 77),
+        point(2, 31),
+        point(3, 30),
+        point(4, 20, partial=True),
+        point(5, 19, flaws=("suspicious",)),
+        point(6, 18, 77),
+        point(7, 17, 5),
     ]
-    verdicts = decide(chain)
-    assert [seq for seq, v in verdicts.items() if not v.keep] == [1]
-    assert "newest good of chain" in verdicts[2].reasons
-    assert "newest of chain" in verdicts[3].reasons
-    assert verdicts[5].reasons[0] == "what it builds on is missing"
+    verdicts = decide(chain, Policy(keep_last=0))
+    assert [seq for seq, v in verdicts.items() if not v.keep] == [1, 2]
+    assert "newest good of chain" in verdicts[3].reasons
+    assert "newest of chain" in verdicts[4].reasons
+    assert verdicts[6].reasons[0] == "what it builds on is missing"
+    assert verdicts[7].reasons[0] == f"it builds on {5:016x}: suspicious"
 
 
 def test_a_partial_one_never_takes_the_place_of_a_complete_one() -> None:
@@ -121,7 +124,7 @@ def test_a_partial_one_never_takes_the_place_of_a_complete_one() -> None:
 
 
 def test_what_was_made_by_others_or_by_jobs_that_the_config_has_not_stays() -> None:
-    chain = [point(1, 90, writer="b" * 16), point(2, 90, job="gone"), point(3, 90, job=""), point(4, 90), point(5, 1)]
+    chain = [point(1, 90, writer="b" * 16), point(2, 90, job="gone"), point(3, 90, job=""), point(4, 90), point(5, 2), point(6, 1)]
     verdicts = decide(chain)
     assert [seq for seq, v in verdicts.items() if not v.keep] == [4]
     assert (verdicts[1].reasons[0], verdicts[2].reasons[0]) == (f"not ours (writer {'b' * 16})", "not ours (job gone)")
@@ -130,32 +133,50 @@ def test_what_was_made_by_others_or_by_jobs_that_the_config_has_not_stays() -> N
 def test_each_job_of_a_chain_goes_by_its_own_rules() -> None:
     chain = [point(n, 60 - n, job="weekly" if n % 7 == 0 else JOB) for n in range(1, 60)]
     rules = {JOB: Policy(days=3), "weekly": Policy(days=20)}
-    assert kept(chain, policies=rules) == [42, 49, 56, 57, 58, 59]
+    assert kept(chain, policies=rules) == [35, 42, 49, 56, 57, 58, 59]
+
+
+def test_each_writer_keeps_its_own() -> None:
+    """Two machines, one repository, one config: the other's newer backups are not ours."""
+    ours = [point(1, 9), point(2, 8)]
+    theirs = [point(n, 8 - n, writer="b" * 16) for n in range(3, 8)]
+    for policy in (Policy(keep_last=3), Policy(keep_last=1), Policy(days=3), Policy(daily=3)):
+        assert 2 in kept([*ours, *theirs], policy), policy
 
 
 @pytest.mark.parametrize(
     ("more", "stays"),
     [
-        ({"stopped": {CHAIN: "frozen: look at it"}}, [1, 2, 3, 4, 5]),
-        ({"stopped": {"other": "frozen"}}, [5]),
-        ({"building": {f"{3:016x}": "f" * 16}}, [1, 2, 3, 5]),
-        ({"gaps": {CHAIN: 3}}, [1, 2, 5]),
+        ({"stopped": {CHAIN: "frozen: look at it"}}, [1, 2, 3, 4, 5, 6]),
+        ({"stopped": {"other": "frozen"}}, [5, 6]),
+        ({"building": {f"{3:016x}": "f" * 16}}, [1, 2, 3, 5, 6]),
+        ({"gaps": {CHAIN: 3}}, [1, 2, 5, 6]),
     ],
 )
 def test_what_a_freeze_a_run_in_progress_and_a_gap_protect(more: dict[str, object], stays: list[int]) -> None:
-    chain = [point(1, 50), point(2, 49, 1), point(3, 48, 2), point(4, 47, 3), point(5, 1)]
+    chain = [point(1, 50), point(2, 49, 1), point(3, 48, 2), point(4, 47, 3), point(5, 2), point(6, 1)]
     assert kept(chain, **more) == stays
 
 
 def test_a_pin_holds_a_backup_and_what_it_builds_on() -> None:
-    chain = [point(1, 50), point(2, 49, 1, holds=("pinned: audit",)), point(3, 48, 2), point(4, 1)]
-    assert kept(chain) == [1, 2, 4]
+    chain = [point(1, 50), point(2, 49, 1, holds=("pinned: audit",)), point(3, 48, 2), point(4, 2), point(5, 1)]
+    assert kept(chain) == [1, 2, 4, 5]
 
 
-def test_days_count_from_the_newest_that_is_not_of_the_future() -> None:
-    """A job stopped a hundred days ago; one of its backups was made while the clock was a year ahead."""
-    chain = [point(1, 120), point(2, 104), point(3, -365), point(4, 100)]
-    assert kept(chain, Policy(days=7)) == [2, 3, 4]
+@pytest.mark.parametrize(
+    ("what", "made", "expected"),
+    [
+        ("one after a long silence makes nothing old", [50, 49, 1], [1, 2, 3]),
+        ("two after a long silence", [50, 49, 2, 1], [3, 4]),
+        ("a job that stopped a hundred days ago, and one made while the clock was a year ahead", [120, 113, 105, -365, 100], [3, 4, 5]),
+        ("the clock is still ahead", [30, 29, 28, 27, 0], [1, 2, 3, 4, 5]),
+        ("a clock at 1970 for one of them", [3, 2, 20_000, 0.5], [1, 2, 3, 4]),
+        ("a clock at 1970 for the first ones", [20_000, 20_000, 2, 0.5], [3, 4]),
+        ("the clock was behind for the last ones", [3, 2, 20_000, 19_999], [1, 2, 3, 4]),
+    ],
+)
+def test_days_count_from_the_last_but_one_and_no_single_clock_makes_others_old(what: str, made: list[float], expected: list[int]) -> None:
+    assert kept([point(n, days) for n, days in enumerate(made, 1)], Policy(days=7)) == expected, what
 
 
 @st.composite

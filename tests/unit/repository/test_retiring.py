@@ -134,13 +134,13 @@ def start() -> Site:
 
 def test_what_goes_is_gone_with_all_its_objects_and_the_rest_restores(start: Site) -> None:
     here = again(start)
-    done = here.retire(Policy(days=9))
+    done = here.retire(Policy(days=8))
     assert [marker.victim.seq for marker in done.removed] == [3, 2, 1]
     assert here.left() == {4, 5}
     here.check(here.made)
     here.tidy()
     before = dict(here.world.store.objects)
-    assert here.retire(Policy(days=9)).removed == ()
+    assert here.retire(Policy(days=8)).removed == ()
     assert here.world.store.objects == before
     assert made(here.opened(), "Incremental", 24 * 20).manifest.seq == 6
 
@@ -151,12 +151,12 @@ def test_a_fault_at_any_step_is_made_good_by_the_next_call(start: Site, kind: st
         here = again(start)
         faulty = FaultyStore(here.world.store, at, kind)
         with suppress(IotBackupError, Killed):
-            here.retire(Policy(days=9), faulty)
+            here.retire(Policy(days=8), faulty)
         if not faulty.reached:
             break
         here.check(here.made)
         assert {4, 5} <= here.left(), faulty.calls[at]
-        here.retire(Policy(days=9))
+        here.retire(Policy(days=8))
         assert here.left() == {4, 5}, (at, faulty.calls[at])
         here.check(here.made)
         here.tidy()
@@ -170,7 +170,7 @@ def test_after_a_crash_what_is_needed_again_is_spared(start: Site) -> None:
         raise Killed
 
     with pytest.raises(Killed):
-        here.retire(Policy(days=9), wait=killed)
+        here.retire(Policy(days=8), wait=killed)
     assert sum(k.startswith(layout.DOOMED) for k in here.world.store.objects) == 3
     done = here.retire(Policy(days=100))
     assert (done.removed, len(done.spared)) == ((), 3)
@@ -197,7 +197,7 @@ def held(here: Site, number: int, reason: str) -> None:
 )
 def test_a_hold_keeps_also_one_that_comes_while_retention_waits(start: Site, reason: str, number: int, left: set[int]) -> None:
     here = again(start)
-    here.retire(Policy(days=9), wait=lambda: held(here, number, reason))
+    here.retire(Policy(days=8), wait=lambda: held(here, number, reason))
     assert here.left() == left
     here.tidy()
 
@@ -226,7 +226,7 @@ def test_a_pin_is_not_said_to_hold_what_retention_takes_a_moment_later(start: Si
             holds.confirmed(here.opened(), here.world.writer, manifest.member, Held(CHAIN, manifest.id, holds.PINNED), LATER)
 
     store = Meanwhile(here.world.store, f"delete {getattr(manifest.member, last)}", pinned)
-    here.retire(Policy(days=9), store)
+    here.retire(Policy(days=8), store)
     assert store.acted
     assert here.left() == {4, 5}
 
@@ -235,7 +235,7 @@ def test_a_pin_that_retention_sees_in_time_holds(start: Site) -> None:
     here = again(start)
     member = here.made[0].manifest.member
     holds.confirmed(here.opened(), here.world.writer, member, Held(CHAIN, member.id, holds.PINNED), LATER)
-    here.retire(Policy(days=9))
+    here.retire(Policy(days=8))
     assert here.left() == {1, 4, 5}
 
 
@@ -246,7 +246,7 @@ def test_what_is_held_in_the_primary_stays_in_a_copy(start: Site, reason: str, n
     """But for damage, which is of one store's bytes."""
     primary, copy = again(start), again(start)
     held(primary, number, reason)
-    rules = Rules({"job": Policy(days=9)}, UTC, {}, primary.opened().catalogue)
+    rules = Rules({"job": Policy(days=8)}, UTC, {}, primary.opened().catalogue)
     done = retired(copy.opened(), rules, LATER, lambda: None)
     assert copy.left() == left
     assert any("frozen" in problem for problem in done.problems) == (reason == "frozen")
@@ -256,14 +256,14 @@ def test_a_hold_of_the_primary_that_cannot_be_read_stops_its_copies(start: Site)
     primary, copy = again(start), again(start)
     primary.world.store.create(layout.hold("a" * 16, "pinned"), b"{}")
     with pytest.raises(IotBackupError, match="holds/"):
-        retired(copy.opened(), Rules({"job": Policy(days=9)}, UTC, {}, primary.opened().catalogue), LATER, lambda: None)
+        retired(copy.opened(), Rules({"job": Policy(days=8)}, UTC, {}, primary.opened().catalogue), LATER, lambda: None)
     assert copy.left() == {1, 2, 3, 4, 5}
 
 
 def test_a_number_that_nobody_accounts_for_is_told(start: Site) -> None:
     here = again(start)
     here.world.store.delete(here.made[1].manifest.member.manifest)
-    done = here.retire(Policy(days=9))
+    done = here.retire(Policy(days=8))
     assert next(problem for problem in done.problems if "Missing" in problem).startswith(f"chain {CHAIN}: Missing: number 2 is gone")
     assert {1, 3, 4, 5} == here.left()
 
@@ -275,7 +275,7 @@ def test_a_hold_that_cannot_be_read_stops_everything(start: Site) -> None:
     body, when = here.world.store.objects[key]
     here.world.store.objects[key] = (body.replace(b"pinned", b"frozen"), when)
     with pytest.raises(IotBackupError, match="signature"):
-        here.retire(Policy(days=9))
+        here.retire(Policy(days=8))
     assert here.left() == {1, 2, 3, 4, 5}
 
 
@@ -283,7 +283,7 @@ def test_an_announcement_that_cannot_be_read_stops_everything(start: Site) -> No
     here = again(start)
     here.world.store.create(f"{layout.ANNOUNCE}{'a' * 16}", b"{")
     with pytest.raises(CorruptData, match="announce"):
-        here.retire(Policy(days=9))
+        here.retire(Policy(days=8))
     assert here.left() == {1, 2, 3, 4, 5}
 
 
@@ -294,7 +294,7 @@ def interrupted(here: Site) -> None:
         raise Killed
 
     with pytest.raises(Killed):
-        here.retire(Policy(days=9), wait=killed)
+        here.retire(Policy(days=8), wait=killed)
 
 
 def rot(here: Site, key: str) -> None:
@@ -311,13 +311,13 @@ def test_a_marker_that_rotted_holds_its_backup_and_what_that_builds_on(
     key = here.made[number - 1].manifest.member.doomed
     rot(here, key)
     for expected in (removed, []):
-        done = here.retire(Policy(days=9))
+        done = here.retire(Policy(days=8))
         assert [marker.victim.seq for marker in done.removed] == expected
         assert any(f"{key} is there" in problem for problem in done.problems)
         assert here.left() == left
         here.check(here.made)
     here.world.store.delete(key)
-    assert here.retire(Policy(days=9)).problems == ()
+    assert here.retire(Policy(days=8)).problems == ()
     assert here.left() == {4, 5}
     here.tidy()
 
@@ -334,7 +334,7 @@ def test_a_victim_whose_manifest_rots_stops_its_own_chain_alone_and_is_told(star
     here.world.store.clock = lambda: LATER
     interrupted(here)
     rot(here, others[0].member.manifest)
-    done = here.retire(Policy(days=9))
+    done = here.retire(Policy(days=8))
     assert [(marker.chain, marker.victim.seq) for marker in done.removed] == [(CHAIN, 3), (CHAIN, 2), (CHAIN, 1)]
     assert any(f"chain zeta: {others[0].member.manifest}, which is marked to go, is still there" in problem for problem in done.problems)
     assert others[0].archive_key in here.world.store.objects
@@ -342,7 +342,7 @@ def test_a_victim_whose_manifest_rots_stops_its_own_chain_alone_and_is_told(star
 
 def test_a_clock_that_is_wrong_by_more_than_an_hour_stops_everything(start: Site) -> None:
     here = again(start)
-    done = retired(here.opened(), Rules({"job": Policy(days=9)}, UTC, {}), LATER + timedelta(hours=2), lambda: None)
+    done = retired(here.opened(), Rules({"job": Policy(days=8)}, UTC, {}), LATER + timedelta(hours=2), lambda: None)
     assert done.problems[0].startswith("ClockSkew")
     assert here.left() == {1, 2, 3, 4, 5}
 
@@ -359,13 +359,13 @@ def test_a_listing_that_hides_something_makes_what_it_may_need_stay(start: Site,
         def list(self, prefix: str) -> Iterator[Any]:
             return (info for info in inner.list(prefix) if info.key != key)
 
-    here.retire(Policy(days=9), Hiding(inner, 10**6, "refused"))
+    here.retire(Policy(days=8), Hiding(inner, 10**6, "refused"))
     assert here.left() == {1, 2, 3, 4, 5}
 
 
 def test_a_chain_that_shows_less_than_is_remembered_loses_nothing(start: Site) -> None:
     here = again(start)
-    done = here.retire(Policy(days=9), floors={CHAIN: Floor(seq=6, manifest_sha256="0" * 64)})
+    done = here.retire(Policy(days=8), floors={CHAIN: Floor(seq=6, manifest_sha256="0" * 64)})
     assert "RolledBack" in done.problems[0]
     assert here.left() == {1, 2, 3, 4, 5}
 

@@ -46,19 +46,10 @@ def test_a_head_never_goes_back(first: int, second: int, kept: int) -> None:
     assert {chain: found.seq for chain, found in memory.heads.items()} == {"daily": kept, "weekly": 9}
 
 
-def test_a_retention_of_which_no_time_is_known_is_as_none(state: State) -> None:
-    moment = datetime(2026, 11, 25, 12, tzinfo=UTC)
-    state.remember(lambda _: Memory(trust=TRUST, maintained=moment))
-    file = state.folder / "memory.json"
-    assert (state.memory() or Memory(trust=TRUST)).maintained == moment
-    file.write_text(file.read_text().replace('"2026-11-25T12:00:00Z"', "true"))
-    assert state.memory() == Memory(trust=TRUST)
-
-
 def test_another_repository_was_never_looked_at() -> None:
-    memory = Memory(trust=TRUST, maintained=datetime(2026, 11, 25, 12, tzinfo=UTC))
+    memory = Memory(trust=TRUST, maintained={"daily": datetime(2026, 11, 25, 12, tzinfo=UTC)})
     assert memory.told(TRUST.model_copy(update={"fingerprint": "c" * 64})).maintained == memory.maintained
-    assert memory.told(TRUST.model_copy(update={"repository_id": "1" * 32})).maintained is None
+    assert memory.told(TRUST.model_copy(update={"repository_id": "1" * 32})).maintained == {}
     assert Memory(trust=TRUST, damaged={"a": 1}).told(TRUST.model_copy(update={"repository_id": "1" * 32})).damaged == {}
 
 

@@ -53,6 +53,13 @@ def verified(config: Backup, config_file: Path, state: Path, outcome: Mapping[st
         _spooled(config.notifications, config_file, state, lambda told: alerts.of_verification(ok, problems, end, told, now))
 
 
+def retained(config: Backup, config_file: Path, state: Path, job: str, problems: Sequence[str]) -> None:
+    """After the retention of a job's backups."""
+    if config.notifications is not None:
+        now = datetime.now(UTC)
+        _spooled(config.notifications, config_file, state, lambda told: alerts.of_retention(job, problems, now, told, now))
+
+
 def _of_journal(config: Backup, state: Path, told: Told, zone: tzinfo | None, now: datetime) -> tuple[list[Message], Told]:
     journal = Journal(state)
     runs = {job: [run for record in journal.of(job) if (run := _run(record))] for job in journal.jobs()}
