@@ -176,7 +176,7 @@ def _batches(markers: Iterable[DoomedRecord]) -> Iterable[list[DoomedRecord]]:
 
 
 def _member(marker: DoomedRecord) -> Member:
-    return Member(marker.chain, marker.victim.start_time.replace(microsecond=0), marker.victim.id)
+    return marker.victim.member(marker.chain)
 
 
 def _writer(repository: Repository) -> WriterKey:

@@ -27,6 +27,7 @@ from iot_backup.repository.lineage import lineage
 from iot_backup.repository.opening import Repository
 from iot_backup.repository.records import HoldRecord
 from iot_backup.repository.retiring import Retired, Rules, retired
+from iot_backup.storage.memory import MemoryStore
 from iot_backup.storage.store import Store
 
 from .faults import KINDS, FaultyStore, Killed
@@ -80,7 +81,10 @@ class Site:
         return self.world.opened(self.trust, store)
 
     def retire(self, policy: Policy, store: Store | None = None, wait: Callable[[], None] = lambda: None, **more: Any) -> Retired:
-        return retired(self.opened(store), Rules({"job": policy}, UTC, more.get("floors", {})), LATER, wait)
+        """`primary`: the site that this one is a copy of."""
+        primary = more.get("primary")
+        rules = Rules({"job": policy}, UTC, more.get("floors", {}), primary.opened().catalogue if primary else None)
+        return retired(self.opened(store), rules, LATER, wait)
 
     def left(self) -> set[int]:
         return {e.manifest.seq for e in self.opened().catalogue.entries() if e.manifest}
@@ -208,8 +212,7 @@ def test_what_is_held_in_the_primary_stays_in_a_copy(start: Site, reason: str, n
     """But for damage, which is of one store's bytes."""
     primary, copy = again(start), again(start)
     held(primary, number, reason)
-    rules = Rules({"job": Policy(days=9)}, UTC, {}, primary.opened().catalogue)
-    done = retired(copy.opened(), rules, LATER, lambda: None)
+    done = copy.retire(Policy(days=9), primary=primary)
     assert copy.left() == left
     assert any("frozen" in problem for problem in done.problems) == (reason == "frozen")
 
@@ -218,7 +221,7 @@ def test_a_hold_of_the_primary_that_cannot_be_read_stops_its_copies(start: Site)
     primary, copy = again(start), again(start)
     primary.world.store.create(layout.hold("a" * 16, "pinned"), b"{}")
     with pytest.raises(IotBackupError, match="holds/"):
-        retired(copy.opened(), Rules({"job": Policy(days=9)}, UTC, {}, primary.opened().catalogue), LATER, lambda: None)
+        copy.retire(Policy(days=9), primary=primary)
     assert copy.left() == {1, 2, 3, 4, 5}
 
 
@@ -256,20 +259,48 @@ def test_a_clock_that_is_wrong_by_more_than_an_hour_stops_everything(start: Site
     assert here.left() == {1, 2, 3, 4, 5}
 
 
+class Hiding(FaultyStore):
+    """Its listings lack one key, which is there."""
+
+    def __init__(self, inner: MemoryStore, key: str) -> None:
+        super().__init__(inner, 10**6, "refused")
+        self.key = key
+
+    def list(self, prefix: str) -> Iterator[Any]:
+        return (info for info in self.inner.list(prefix) if info.key != self.key)
+
+
 @pytest.mark.parametrize("victim", ["manifest", "archive"])
 def test_a_listing_that_hides_something_makes_what_it_may_need_stay(start: Site, victim: str) -> None:
     """Number 3 is pinned and hidden: 1 and 2, which it builds on, must stay."""
     here = again(start)
     hidden = here.made[2].manifest
     key = hidden.member.manifest if victim == "manifest" else hidden.archive_key
-    inner = here.world.store
-
-    class Hiding(FaultyStore):
-        def list(self, prefix: str) -> Iterator[Any]:
-            return (info for info in inner.list(prefix) if info.key != key)
-
-    here.retire(Policy(days=9), Hiding(inner, 10**6, "refused"))
+    here.retire(Policy(days=9), Hiding(here.world.store, key))
     assert here.left() == {1, 2, 3, 4, 5}
+
+
+def test_a_copys_listing_that_hides_what_the_primary_removed_loses_no_base(start: Site) -> None:
+    """Number 3 is pinned in the copy and hidden there; that the primary removed its own says nothing of the copy's."""
+    primary, copy = again(start), again(start)
+    primary.retire(Policy(days=9))
+    assert primary.left() == {4, 5}
+    held(copy, 3, "pinned")
+    hiding = Hiding(copy.world.store, copy.made[2].manifest.member.manifest)
+    done = copy.retire(Policy(days=9), hiding, primary=primary)
+    assert "Missing: number 3" in done.problems[0]
+    assert copy.left() == {1, 2, 3, 4, 5}
+    copy.check(copy.made)
+
+
+def test_what_the_primary_removed_before_it_was_copied_is_not_missing_in_the_copy(start: Site) -> None:
+    primary, copy = again(start), again(start)
+    primary.retire(Policy(days=9))
+    for key in [key for key in copy.world.store.objects if copy.made[2].manifest.id in key]:
+        copy.world.store.delete(key)
+    done = copy.retire(Policy(days=9), primary=primary)
+    assert done.problems == ()
+    assert copy.left() == {4, 5}
 
 
 def test_a_chain_that_shows_less_than_is_remembered_loses_nothing(start: Site) -> None:
