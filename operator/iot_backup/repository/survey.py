@@ -85,14 +85,17 @@ def _gaps(
 
 
 def _never_here(copy: Catalogue, primary: Catalogue, chain: str, missing: Sequence[inspection.Gap]) -> set[int]:
-    """Those of the missing numbers that the primary took away and that the copy, asked by the key of each, does not have.
+    """Those of the missing numbers that nobody took out of the copy: the primary has them, or took them away itself, and the copy, asked by the
+    key of each, does not have them. They were not copied (damaged there, or without their base) or not in time.
 
     What the copy has and its listing hides is missing there, whatever the primary says of it: it may build on anything below it.
     """
+    gone = ((victim.seq, victim.member(chain)) for victim in removals.listed(primary).get(chain, ()))
+    kept = ((entry.manifest.seq, entry.member) for entry in primary.entries(chain) if entry.manifest)
     known: dict[int, list[Member]] = {}
-    for victim in removals.listed(primary).get(chain, ()):
-        if any(first <= victim.seq <= last for first, last in missing):
-            known.setdefault(victim.seq, []).append(victim.member(chain))
+    for number, member in (*gone, *kept):
+        if any(first <= number <= last for first, last in missing):
+            known.setdefault(number, []).append(member)
     return {number for number, members in known.items() if not any(still_there(copy, member) for member in members)}
 
 

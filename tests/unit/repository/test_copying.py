@@ -7,7 +7,6 @@ from contextlib import suppress
 import pytest
 
 from iot_backup.core import layout
-from iot_backup.core.manifest import Manifest
 from iot_backup.core.spec import Trust
 from iot_backup.errors import CorruptData, IotBackupError, Untrusted
 from iot_backup.repository import copying
@@ -103,11 +102,11 @@ def test_a_backup_that_retention_takes_away_meanwhile_is_no_problem(
     assert first.manifest is not None
     taken = (first.member.manifest, first.manifest.archive_key)
 
-    def meanwhile(_manifest: Manifest, _target: Store) -> None:
+    def meanwhile(*_: object) -> None:
         for key in taken:
             world.store.delete(key)
 
-    monkeypatch.setattr(copying, "_check_parent", meanwhile)
+    monkeypatch.setattr(copying, "_base", meanwhile)
 
     target = MemoryStore()
     copying.adopt(primary, trust, target, nothing)

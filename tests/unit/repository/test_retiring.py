@@ -20,8 +20,8 @@ from iot_backup.core.retention import Policy
 from iot_backup.core.spec import BackupType, Floor, Trust
 from iot_backup.crypto import passphrase
 from iot_backup.crypto.signing import Purpose
-from iot_backup.errors import CorruptData, IotBackupError, ParentGone
-from iot_backup.repository import inspection, notices, reading, removals
+from iot_backup.errors import ChainBroken, CorruptData, IotBackupError, ParentGone, StorageUnavailable
+from iot_backup.repository import copying, inspection, notices, reading, removals
 from iot_backup.repository.commit import Base, Committed, Run
 from iot_backup.repository.lineage import lineage
 from iot_backup.repository.opening import Repository
@@ -301,6 +301,91 @@ def test_what_the_primary_removed_before_it_was_copied_is_not_missing_in_the_cop
     done = copy.retire(Policy(days=9), primary=primary)
     assert done.problems == ()
     assert copy.left() == {4, 5}
+
+
+def copied(primary: Site) -> Site:
+    """An empty copy of it."""
+    world = World()
+    world.writer, world.passphrase, world.store = primary.world.writer, primary.world.passphrase, MemoryStore(lambda: LATER)
+    copying.adopt(primary.opened(), primary.trust, world.store, lambda _: None)
+    return Site(world, primary.trust, list(primary.made))
+
+
+def harmed(here: Site, number: int) -> None:
+    """Of the archive of that backup one bit is another."""
+    key = here.made[number - 1].manifest.archive_key
+    body, when = here.world.store.objects[key]
+    here.world.store.objects[key] = (body[:-1] + bytes([body[-1] ^ 1]), when)
+
+
+def test_what_is_damaged_in_the_primary_and_so_not_copied_is_not_missing_in_the_copy(start: Site) -> None:
+    primary = again(start)
+    harmed(primary, 3)  # nothing builds on it
+    copy = copied(primary)
+    result = copying.copy_backups(primary.opened(), copy.world.store, lambda _: None)
+    assert [each.manifest.seq for each in result.done] == [1, 2, 4, 5]
+    assert len(result.problems) == 1
+    done = copy.retire(Policy(days=9), primary=primary)
+    assert done.problems == ()
+    assert copy.left() == {4, 5}
+
+
+def test_what_neither_the_primary_nor_its_record_has_is_missing_in_the_copy(start: Site) -> None:
+    primary, copy = again(start), again(start)
+    for here in (primary, copy):
+        here.world.store.delete(here.made[2].manifest.member.manifest)
+    assert "Missing: number 3" in copy.retire(Policy(days=9), primary=primary).problems[0]
+    assert copy.left() == {1, 2, 4, 5}
+
+
+def test_a_backup_whose_base_was_gone_when_it_ended_is_neither_copied_nor_missing_in_the_copy(start: Site) -> None:
+    primary = again(start)
+    run = chosen(primary.opened(), "Incremental", 24 * 20)  # on number 5, and announced too late for retention to see it
+    made(primary.opened(), "Full", 24 * 20)
+    primary.retire(Policy(keep_last=1))
+    run.plan = replace(run.plan, seq=7)
+    run.announce()
+    with pytest.raises(ParentGone):
+        finished(primary.opened(), run)
+    made(primary.opened(), "Full", 24 * 20 + 1)
+    assert primary.left() == {6, 7, 8}
+    copy = copied(primary)
+    for _ in range(2):
+        assert copying.copy_backups(primary.opened(), copy.world.store, lambda _: None).problems == []
+        assert copy.retire(Policy(keep_last=1), primary=primary).problems == ()
+        assert copy.left() == {8}
+
+
+@pytest.mark.parametrize("inside", ["copy", "retention"])
+def test_a_backup_copied_while_retention_takes_its_base_from_the_copy_restores_or_is_told(start: Site, inside: str) -> None:
+    """Another machine copies number 3 late; retention of the copy takes 1 and 2, on which it builds, if it does not see it."""
+    fates = set()
+    for at in range(400):
+        primary, copy = again(start), again(start)
+        for key in [key for key in copy.world.store.objects if copy.made[2].manifest.id in key]:
+            copy.world.store.delete(key)
+        told: list[int] = []
+
+        def copies(store: Store, primary: Site = primary, told: list[int] = told) -> None:
+            result = copying.copy_backups(primary.opened(), store, lambda _: None)
+            told.extend(each.manifest.seq for each in result.done)
+            assert all(isinstance(each, ChainBroken) for each in result.problems)
+
+        def retires(store: Store, primary: Site = primary, copy: Site = copy) -> None:
+            copy.retire(Policy(days=9), store, primary=primary)
+
+        outer, inner = (copies, retires) if inside == "retention" else (retires, copies)
+        faulty = FaultyStore(copy.world.store, at, "", lambda inner=inner, copy=copy: inner(copy.world.store))
+        with suppress(StorageUnavailable):  # retention took the manifest before it could be read back
+            outer(faulty)
+        if not faulty.reached:
+            break
+        if told:
+            copy.check(copy.made)
+        fates.add(bool(told))
+        assert copy.left() >= {4, 5}
+    assert fates == {True, False}
+    assert at > 10
 
 
 def test_a_chain_that_shows_less_than_is_remembered_loses_nothing(start: Site) -> None:
