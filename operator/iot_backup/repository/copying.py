@@ -2,7 +2,8 @@
 
 Key files go first, then repo.json, generations and writers; then the backups, parents before children: archive, index and state, each
 held against the hash that the signed manifest gives, and the manifest last. What an earlier copy left unfinished is found under its own
-name and compared, so a copy that was interrupted anywhere is simply made again. Nothing is ever deleted or overwritten here.
+name and compared, so a copy that was interrupted anywhere is simply made again. Nothing is ever deleted or overwritten here:
+what is left of a backup that the primary takes away before it is copied whole is for the sweep.
 """
 
 from __future__ import annotations
@@ -171,6 +172,9 @@ def _copy(source: Store, target: Store, member: Member, manifest: Manifest, data
         except AlreadyExists:
             _compare(target, key, stored, watch)
     watch(0)
+    # What is uploaded of a backup that the primary has taken away since is garbage from then on.
+    if found(source, member.manifest) is None:
+        raise CorruptData(f"{member.id} is gone from the primary, so it was not copied: verify the primary")
     _same(target, member.manifest, data)
 
 

@@ -76,9 +76,8 @@ def retired(repository: Repository, rules: Rules, local: datetime, wait: Callabl
     if abs(local - now) > clocks.BROKEN:
         warning = clocks.compared(local, now).warning
         return Retired((), problems=(f"ClockSkew: {warning.message}" if warning else "ClockSkew",))
-    told = tuple(
-        f"Orphaned: {key} belongs to no backup and no run; it is kept" for key in swept(repository.catalogue, writer.id, now).orphaned
-    )
+    orphaned = swept(repository.catalogue, writer.id, now, rules.primary).orphaned
+    told = tuple(f"Orphaned: {key} belongs to no backup and no run; it is kept" for key in orphaned)
     survey, verdicts = judged(repository, rules, now)
     going = {verdict.point.key: verdict for verdict in verdicts if not verdict.keep}
     if not going and not survey.markers:

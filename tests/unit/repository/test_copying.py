@@ -115,6 +115,23 @@ def test_a_backup_that_retention_takes_away_meanwhile_is_no_problem(
     assert found.problems == []
 
 
+def test_a_backup_that_the_primary_takes_away_before_its_manifest_is_copied_gets_none(
+    world: World, trust: Trust, primary: Repository
+) -> None:
+    first, second = primary.catalogue.entries()
+    target = MemoryStore()
+    copying.adopt(primary, trust, target, nothing)
+
+    def watch(moved: int) -> None:
+        if moved == 0 and first.member.manifest not in target.objects:
+            world.store.delete(first.member.manifest)
+
+    found = copying.copy_backups(primary, target, watch)
+    assert [copy.manifest.id for copy in found.done] == [second.member.id]
+    assert found.problems == []
+    assert first.member.manifest not in target.objects
+
+
 def test_what_is_about_to_be_deleted_is_not_copied(world: World, trust: Trust, primary: Repository) -> None:
     first, second = primary.catalogue.entries()
     target = MemoryStore()

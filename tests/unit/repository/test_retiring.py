@@ -27,6 +27,7 @@ from iot_backup.repository.lineage import lineage
 from iot_backup.repository.opening import Repository
 from iot_backup.repository.records import HoldRecord
 from iot_backup.repository.retiring import Retired, Rules, retired
+from iot_backup.repository.sweeping import PATIENCE, Swept, swept
 from iot_backup.storage.memory import MemoryStore
 from iot_backup.storage.store import Store
 
@@ -354,6 +355,73 @@ def test_a_backup_whose_base_was_gone_when_it_ended_is_neither_copied_nor_missin
         assert copying.copy_backups(primary.opened(), copy.world.store, lambda _: None).problems == []
         assert copy.retire(Policy(keep_last=1), primary=primary).problems == ()
         assert copy.left() == {8}
+
+
+def interrupted(primary: Site) -> Site:
+    """A copy that stopped when number 1 had an archive, and nothing else, there."""
+    copy = copied(primary)
+
+    def stopped(_: int) -> None:
+        if any(key.endswith(".age") for key in copy.world.store.objects):
+            raise Killed
+
+    with pytest.raises(Killed):
+        copying.copy_backups(primary.opened(), copy.world.store, stopped)
+    assert copy.made[0].manifest.archive_key in copy.world.store.objects
+    return copy
+
+
+def chained(here: Site) -> set[str]:
+    """Keys of its chains that hold the first backup's id."""
+    return {key for key in here.world.store.objects if key.startswith(layout.CHAINS) and here.made[0].manifest.id in key}
+
+
+def test_what_an_interrupted_copy_left_is_no_strangers_upload_and_goes_a_day_after_the_primary_removed_it(start: Site) -> None:
+    primary = again(start)
+    copy = interrupted(primary)
+    left = chained(copy)
+    assert copy.retire(Policy(days=9), primary=primary).problems == (), "the next copy completes it"
+    primary.retire(Policy(days=9))
+    copying.copy_backups(primary.opened(), copy.world.store, lambda _: None)
+    assert copy.left() == {4, 5}
+    for late, expected in ((PATIENCE, left), (PATIENCE + timedelta(seconds=1), set())):
+        copy.world.store.clock = lambda late=late: LATER + late  # type: ignore[misc]
+        rules = Rules({"job": Policy(days=9)}, UTC, {}, primary.opened().catalogue)
+        assert retired(copy.opened(), rules, LATER + late, lambda: None).problems == ()
+        assert chained(copy) == expected
+    assert copy.left() == {4, 5}
+    copy.check(copy.made)
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_backup_that_is_whole_in_the_copy_is_never_what_an_interrupted_copy_left(start: Site, hidden: bool) -> None:
+    primary, copy = again(start), again(start)
+    primary.retire(Policy(days=9))
+    copy.world.store.clock = lambda: LATER + 2 * PATIENCE
+    store = Hiding(copy.world.store, copy.made[0].manifest.member.manifest) if hidden else copy.world.store
+    found = swept(copy.opened(store).catalogue, copy.world.writer.id, LATER + 2 * PATIENCE, primary.opened().catalogue)
+    assert found == Swept((), ())
+    assert copy.left() == {1, 2, 3, 4, 5}
+    copy.check(copy.made)
+
+
+def test_what_another_writer_removed_from_the_primary_is_left_to_it_in_the_copy(start: Site) -> None:
+    primary = again(start)
+    copy = interrupted(primary)
+    primary.retire(Policy(days=9))
+    left = chained(copy)
+    found = swept(copy.opened().catalogue, "f" * 16, LATER + 2 * PATIENCE, primary.opened().catalogue)
+    assert found == Swept((), ())
+    assert chained(copy) == left
+
+
+def test_in_a_copy_too_what_nobody_claims_is_told_and_kept(start: Site) -> None:
+    primary, copy = again(start), again(start)
+    strange = copy.made[0].manifest.archive_key.replace(copy.made[0].manifest.id, "f" * 16)
+    copy.world.store.create(strange, b"")
+    done = copy.retire(Policy(days=9), primary=primary)
+    assert done.problems == (f"Orphaned: {strange} belongs to no backup and no run; it is kept",)
+    assert strange in copy.world.store.objects
 
 
 @pytest.mark.parametrize("inside", ["copy", "retention"])
