@@ -2,18 +2,20 @@
 
 Key files go first, then repo.json, generations and writers; then the backups, parents before children: archive, index and state, each
 held against the hash that the signed manifest gives, and the manifest last. What an earlier copy left unfinished is found under its own
-name and compared, so a copy that was interrupted anywhere is simply made again. Nothing is ever deleted or overwritten here.
+name and compared, so a copy that was interrupted anywhere is simply made again. Nothing is ever deleted or overwritten here:
+what is left of a backup that the primary takes away before it is copied whole is for the sweep.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from iot_backup.core import layout
+from iot_backup.core import manifest as manifests
 from iot_backup.core.layout import Member
-from iot_backup.core.manifest import Manifest, StoredObject
+from iot_backup.core.manifest import Manifest, Parent, StoredObject
 from iot_backup.core.spec import Trust
 from iot_backup.errors import AlreadyExists, ChainBroken, CorruptData, IotBackupError, KeyMissing, NotFound, Untrusted
 from iot_backup.repository import access, generations, removals
@@ -72,16 +74,20 @@ def adopt(primary: Repository, trust: Trust, target: Store, watch: Watch) -> Non
 def copy_backups(primary: Repository, target: Store, watch: Watch) -> Copied:
     """Copy every backup that counts and that the target does not have. The target is a replica already (`adopt`).
 
-    A damaged backup is left out and told, and never stops the others; a failure of
-    the target ends it with the target's error: what is copied by then stays, and the next copy goes on from there.
+    A damaged backup is left out and told, and never stops the others; one whose base the primary does not have either is left out: nothing can
+    be restored from it. A failure of the target ends it with the target's error: what is copied by then stays, and the next copy goes on from there.
     """
     copied = Copied()
+    dead: set[str] = set()
     for member, manifest, data in _missing(primary, target, copied.problems):
         try:
-            _check_parent(manifest, target)
+            base = _base(manifest, target, {copy.manifest.id for copy in copied.done})
             _copy(primary.store, target, member, manifest, data, watch)
-        except (CorruptData, ChainBroken) as error:
-            if found(primary.store, member.manifest) is not None:  # else retention took it away meanwhile
+            _look_again(manifest, base, target)
+        except CorruptData as error:
+            if isinstance(error, ChainBroken) and _without_base(manifest, primary.store, dead):
+                dead.add(manifest.id)
+            elif found(primary.store, member.manifest) is not None:  # else retention took it away meanwhile
                 copied.problems.append(error)
             continue
         copied.done.append(Copy(manifest, hashlib.sha256(data).hexdigest()))
@@ -108,15 +114,52 @@ def _missing(primary: Repository, target: Store, problems: list[IotBackupError])
     return sorted(new, key=lambda each: (each[1].chain, each[1].seq))
 
 
-def _check_parent(manifest: Manifest, target: Store) -> None:
-    """ChainBroken unless the very backup that this one builds on is in the copy."""
-    if manifest.parent is None:
+def _base(manifest: Manifest, target: Store, whole: Collection[str]) -> Member | None:
+    """The very backup that this one builds on, in the copy with all that it builds on itself; None for one that builds on nothing.
+
+    `whole`: ids that need not be looked at again. ChainBroken if one of them is not there, or retention of the copy is about to take the base.
+    """
+    base, parent = None, manifest.parent
+    members = _members(target, manifest.chain) if parent else []
+    while parent is not None:
+        member, data = _exactly(parent, members, target)
+        if member is None:
+            raise ChainBroken(f"{manifest.id} builds on {parent.id}, which the copy does not have: it was not copied")
+        base = base or member
+        parent = None if member.id in whole else manifests.decoded(data, member.manifest)[0].parent
+    if base is not None and found(target, base.doomed) is not None:
+        raise ChainBroken(f"{manifest.id} builds on {base.id}, which retention of the copy is about to take away: it was not copied")
+    return base
+
+
+def _exactly(parent: Parent, members: Iterable[Member], target: Store) -> tuple[Member | None, bytes]:
+    """Of the members the one that is built on, and its manifest; anybody may put another one of the same id beside it."""
+    for member in members:
+        data = found(target, member.manifest) if member.id == parent.id else None
+        if data is not None and hashlib.sha256(data).hexdigest() == parent.manifest_sha256:
+            return member, data
+    return None, b""
+
+
+def _look_again(manifest: Manifest, base: Member | None, target: Store) -> None:
+    """Did the base stay until the manifest was there? Retention of the copy marks first and looks second; we wrote first and look second. ChainBroken."""
+    if base is None or manifest.parent is None:
         return
-    prefix = f"{layout.CHAINS}{manifest.chain}/"
-    for key in _listed(target, prefix, lambda key: key.endswith(f"-{manifest.parent.id}.manifest.json") if manifest.parent else False):
-        if layout.member_of_manifest(key) and hashlib.sha256(target.read(key)).hexdigest() == manifest.parent.manifest_sha256:
-            return
-    raise ChainBroken(f"{manifest.id} builds on {manifest.parent.id}, which the copy does not have: it was not copied")
+    if _exactly(manifest.parent, [base], target)[0] is None or found(target, base.doomed) is not None:
+        raise ChainBroken(
+            f"retention of the copy took {base.id} away while {manifest.id}, which builds on it, was copied: nothing of its chain can be "
+            "restored from the copy until a new full backup is there"
+        )
+
+
+def _without_base(manifest: Manifest, primary: Store, dead: Collection[str]) -> bool:
+    """Whether the primary does not have either what a backup builds on; `dead`: backups of which that is known."""
+    parent = manifest.parent
+    return parent is not None and (parent.id in dead or all(member.id != parent.id for member in _members(primary, manifest.chain)))
+
+
+def _members(store: Store, chain: str) -> list[Member]:
+    return [member for info in store.list(f"{layout.CHAINS}{chain}/") if (member := layout.member_of_manifest(info.key))]
 
 
 def _copy(source: Store, target: Store, member: Member, manifest: Manifest, data: bytes, watch: Watch) -> None:
@@ -129,6 +172,9 @@ def _copy(source: Store, target: Store, member: Member, manifest: Manifest, data
         except AlreadyExists:
             _compare(target, key, stored, watch)
     watch(0)
+    # What is uploaded of a backup that the primary has taken away since is garbage from then on.
+    if found(source, member.manifest) is None:
+        raise CorruptData(f"{member.id} is gone from the primary, so it was not copied: verify the primary")
     _same(target, member.manifest, data)
 
 

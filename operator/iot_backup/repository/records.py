@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.alias_generators import to_camel
 
 from iot_backup.core import signed
+from iot_backup.core.layout import Member
 from iot_backup.core.manifest import Id, RepositoryId, Time
 from iot_backup.core.spec import BackupType, Cipher, Hex, Name
 from iot_backup.errors import CorruptData
@@ -142,6 +143,10 @@ class Victim(Record):
     start_time: Time
     manifest_sha256: Hex
     reason: Annotated[str, Field(max_length=4096)]
+
+    def member(self, chain: str) -> Member:
+        """Where its objects lay, in its chain."""
+        return Member(chain, self.start_time.replace(microsecond=0), self.id)
 
 
 class DoomedRecord(Notice):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 
 from iot_backup.core import layout
@@ -14,9 +15,8 @@ from iot_backup.repository.records import DoomedRecord, RemovedRecord, Victim
 from iot_backup.repository.writing import found
 
 
-def listed(catalogue: Catalogue) -> dict[str, list[Victim]]:
-    """By chain all that was taken away. A record that no admitted writer signed, or that lies elsewhere, explains nothing."""
-    victims: dict[str, list[Victim]] = {}
+def recorded(catalogue: Catalogue) -> Iterator[RemovedRecord]:
+    """All records. One that no admitted writer signed, or that lies elsewhere, explains nothing."""
     for info in list(catalogue.store.list(layout.REMOVED)):
         chain = layout.removed_chain(info.key)
         data = found(catalogue.store, info.key) if chain else None
@@ -25,7 +25,14 @@ def listed(catalogue: Catalogue) -> dict[str, list[Victim]]:
         with suppress(CorruptData, Untrusted):
             record = notices.judged(catalogue, RemovedRecord, data, info.key, Purpose.REMOVED)
             if record.chain == chain:
-                victims.setdefault(chain, []).extend(record.victims)
+                yield record
+
+
+def listed(catalogue: Catalogue) -> dict[str, list[Victim]]:
+    """By chain all that was taken away."""
+    victims: dict[str, list[Victim]] = {}
+    for record in recorded(catalogue):
+        victims.setdefault(record.chain, []).extend(record.victims)
     return victims
 
 

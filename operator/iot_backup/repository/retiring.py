@@ -82,9 +82,8 @@ def retired(repository: Repository, rules: Rules, local: datetime, wait: Callabl
     if abs(local - now) > clocks.BROKEN:
         warning = clocks.compared(local, now).warning
         return Retired((), problems=(f"ClockSkew: {warning.message}" if warning else "ClockSkew",))
-    told = tuple(
-        f"Orphaned: {key} belongs to no backup and no run; it is kept" for key in swept(repository.catalogue, writer.id, now).orphaned
-    )
+    orphaned = swept(repository.catalogue, writer.id, now, rules.primary).orphaned
+    told = tuple(f"Orphaned: {key} belongs to no backup and no run; it is kept" for key in orphaned)
     survey, verdicts = judged(repository, rules, now)
     going = {verdict.point.key: verdict for verdict in verdicts if not verdict.keep}
     if not going and not survey.markers:
@@ -198,7 +197,7 @@ def _batches(markers: Iterable[DoomedRecord]) -> Iterable[list[DoomedRecord]]:
 
 
 def _member(marker: DoomedRecord) -> Member:
-    return Member(marker.chain, marker.victim.start_time.replace(microsecond=0), marker.victim.id)
+    return marker.victim.member(marker.chain)
 
 
 def _writer(repository: Repository) -> WriterKey:

@@ -57,12 +57,10 @@ def surveyed(
     held = [*holds.listed(catalogue), *(_held_there(primary) if primary else ())]
     good = [(entry, entry.manifest) for entry in entries if entry.manifest]
     explained = {chain: {victim.seq for victim in victims} for chain, victims in gone.items()}
-    for chain, numbers in removals.numbers(primary).items() if primary else ():
-        explained.setdefault(chain, set()).update(numbers)
     for marker in markers.values():
         explained.setdefault(marker.chain, set()).add(marker.victim.seq)
     stopped = dict(_stopped(entries, held, floors))
-    gaps = {chain: missing[-1][1] for chain, missing in inspection.gaps((m for _, m in good), explained).items()}
+    gaps = _gaps(catalogue, [m for _, m in good], explained, primary)
     removed = {(chain, victim.id) for chain, victims in gone.items() for victim in victims}
     hashes = {(m.chain, m.id): entry.manifest_sha256 for entry, m in good}
     good.sort(key=lambda each: (each[1].chain, *order(each[1])))
@@ -75,6 +73,32 @@ def surveyed(
         {(m.chain, m.id): m for _, m in good},
         (*problems, *(f"chain {chain}: {why}" for chain, why in stopped.items()), *_missing(gaps), *_misdated(points)),
     )
+
+
+def _gaps(
+    catalogue: Catalogue, manifests: Sequence[Manifest], explained: Mapping[str, set[int]], primary: Catalogue | None
+) -> dict[str, int]:
+    """By chain the highest number that nothing explains."""
+    missing = inspection.gaps(manifests, explained)
+    if primary is not None and missing:
+        further = {chain: explained.get(chain, set()) | _never_here(catalogue, primary, chain, gaps) for chain, gaps in missing.items()}
+        missing = inspection.gaps((m for m in manifests if m.chain in missing), further)
+    return {chain: gaps[-1][1] for chain, gaps in missing.items()}
+
+
+def _never_here(copy: Catalogue, primary: Catalogue, chain: str, missing: Sequence[inspection.Gap]) -> set[int]:
+    """Those of the missing numbers that nobody took out of the copy: the primary has them, or took them away itself, and the copy, asked by the
+    key of each, does not have them. They were not copied (damaged there, or without their base) or not in time.
+
+    What the copy has and its listing hides is missing there, whatever the primary says of it: it may build on anything below it.
+    """
+    gone = ((victim.seq, victim.member(chain)) for victim in removals.listed(primary).get(chain, ()))
+    kept = ((entry.manifest.seq, entry.member) for entry in primary.entries(chain) if entry.manifest)
+    known: dict[int, list[Member]] = {}
+    for number, member in (*gone, *kept):
+        if any(first <= number <= last for first, last in missing):
+            known.setdefault(number, []).append(member)
+    return {number for number, members in known.items() if not any(still_there(copy, member) for member in members)}
 
 
 def _held_there(primary: Catalogue) -> Iterator[HoldRecord]:

@@ -128,6 +128,22 @@ def _contradictions(backup: Backup) -> Iterator[tuple[Any, ...]]:
         if job.retention_days is not None and job.retention.days not in (None, job.retention_days):
             yield (*path, "retention", "days"), f"is {job.retention.days}, and retention_days is {job.retention_days}: give one of them"
         yield from _storage(job, backup, path)
+    yield from _both_ways(backup)
+
+
+def _both_ways(backup: Backup) -> Iterator[tuple[Any, ...]]:
+    """Storages that one job writes to and another one copies to, in the same repository: neither could say what the other must keep."""
+    written: dict[tuple[bool, str], str] = {}
+    copied: dict[tuple[bool, str], str] = {}
+    for number, job in enumerate(backup.jobs):
+        names = tuple(dict.fromkeys(() if job.destination else job.storage or backup.storage.names))
+        path = ("backup", "jobs", number) if job.storage is None else ("backup", "jobs", number, "storage")
+        for place, name in enumerate(names):
+            mine, theirs = (copied, written) if place else (written, copied)
+            if other := theirs.get((job.encryption, name)):
+                does, did = ("copies", "writes") if place else ("writes", "copies")
+                yield path, f"{does} to {name!r}, and job {other!r} {did} to it: let jobs that share storages have the same one first"
+            mine.setdefault((job.encryption, name), job.id)
 
 
 def _storage(job: Job, backup: Backup, path: yamlfile.Path) -> Iterator[tuple[Any, ...]]:

@@ -7,7 +7,6 @@ from contextlib import suppress
 import pytest
 
 from iot_backup.core import layout
-from iot_backup.core.manifest import Manifest
 from iot_backup.core.spec import Trust
 from iot_backup.errors import CorruptData, IotBackupError, Untrusted
 from iot_backup.repository import copying
@@ -103,17 +102,34 @@ def test_a_backup_that_retention_takes_away_meanwhile_is_no_problem(
     assert first.manifest is not None
     taken = (first.member.manifest, first.manifest.archive_key)
 
-    def meanwhile(_manifest: Manifest, _target: Store) -> None:
+    def meanwhile(*_: object) -> None:
         for key in taken:
             world.store.delete(key)
 
-    monkeypatch.setattr(copying, "_check_parent", meanwhile)
+    monkeypatch.setattr(copying, "_base", meanwhile)
 
     target = MemoryStore()
     copying.adopt(primary, trust, target, nothing)
     found = copying.copy_backups(primary, target, nothing)
     assert [copy.manifest.id for copy in found.done] == [second.member.id]
     assert found.problems == []
+
+
+def test_a_backup_that_the_primary_takes_away_before_its_manifest_is_copied_gets_none(
+    world: World, trust: Trust, primary: Repository
+) -> None:
+    first, second = primary.catalogue.entries()
+    target = MemoryStore()
+    copying.adopt(primary, trust, target, nothing)
+
+    def watch(moved: int) -> None:
+        if moved == 0 and first.member.manifest not in target.objects:
+            world.store.delete(first.member.manifest)
+
+    found = copying.copy_backups(primary, target, watch)
+    assert [copy.manifest.id for copy in found.done] == [second.member.id]
+    assert found.problems == []
+    assert first.member.manifest not in target.objects
 
 
 def test_what_is_about_to_be_deleted_is_not_copied(world: World, trust: Trust, primary: Repository) -> None:

@@ -20,14 +20,16 @@ from iot_backup.core.retention import Policy
 from iot_backup.core.spec import BackupType, Floor, Trust
 from iot_backup.crypto import passphrase
 from iot_backup.crypto.signing import Purpose
-from iot_backup.errors import Busy, CorruptData, IotBackupError, ParentGone
-from iot_backup.repository import holds, inspection, notices, reading, removals
+from iot_backup.errors import Busy, ChainBroken, CorruptData, IotBackupError, ParentGone, StorageUnavailable
+from iot_backup.repository import copying, holds, inspection, notices, reading, removals
 from iot_backup.repository.commit import Base, Committed, Run
 from iot_backup.repository.holds import Held
 from iot_backup.repository.lineage import lineage
 from iot_backup.repository.opening import Repository
 from iot_backup.repository.records import HoldRecord
 from iot_backup.repository.retiring import Retired, Rules, retired
+from iot_backup.repository.sweeping import PATIENCE, Swept, swept
+from iot_backup.storage.memory import MemoryStore
 from iot_backup.storage.store import Store
 
 from .faults import KINDS, FaultyStore, Killed
@@ -81,7 +83,10 @@ class Site:
         return self.world.opened(self.trust, store)
 
     def retire(self, policy: Policy, store: Store | None = None, wait: Callable[[], None] = lambda: None, **more: Any) -> Retired:
-        return retired(self.opened(store), Rules({"job": policy}, UTC, more.get("floors", {})), LATER, wait)
+        """`primary`: the site that this one is a copy of."""
+        primary = more.get("primary")
+        rules = Rules({"job": policy}, UTC, more.get("floors", {}), primary.opened().catalogue if primary else None)
+        return retired(self.opened(store), rules, LATER, wait)
 
     def left(self) -> set[int]:
         return {e.manifest.seq for e in self.opened().catalogue.entries() if e.manifest}
@@ -246,8 +251,7 @@ def test_what_is_held_in_the_primary_stays_in_a_copy(start: Site, reason: str, n
     """But for damage, which is of one store's bytes."""
     primary, copy = again(start), again(start)
     held(primary, number, reason)
-    rules = Rules({"job": Policy(days=8)}, UTC, {}, primary.opened().catalogue)
-    done = retired(copy.opened(), rules, LATER, lambda: None)
+    done = copy.retire(Policy(days=8), primary=primary)
     assert copy.left() == left
     assert any("frozen" in problem for problem in done.problems) == (reason == "frozen")
 
@@ -256,7 +260,7 @@ def test_a_hold_of_the_primary_that_cannot_be_read_stops_its_copies(start: Site)
     primary, copy = again(start), again(start)
     primary.world.store.create(layout.hold("a" * 16, "pinned"), b"{}")
     with pytest.raises(IotBackupError, match="holds/"):
-        retired(copy.opened(), Rules({"job": Policy(days=8)}, UTC, {}, primary.opened().catalogue), LATER, lambda: None)
+        copy.retire(Policy(days=8), primary=primary)
     assert copy.left() == {1, 2, 3, 4, 5}
 
 
@@ -287,7 +291,7 @@ def test_an_announcement_that_cannot_be_read_stops_everything(start: Site) -> No
     assert here.left() == {1, 2, 3, 4, 5}
 
 
-def interrupted(here: Site) -> None:
+def dying(here: Site) -> None:
     """A retention that dies when all its markers are there."""
 
     def killed() -> None:
@@ -307,7 +311,7 @@ def test_a_marker_that_rotted_holds_its_backup_and_what_that_builds_on(
     start: Site, number: int, removed: list[int], left: set[int]
 ) -> None:
     here = again(start)
-    interrupted(here)
+    dying(here)
     key = here.made[number - 1].manifest.member.doomed
     rot(here, key)
     for expected in (removed, []):
@@ -332,7 +336,7 @@ def test_a_victim_whose_manifest_rots_stops_its_own_chain_alone_and_is_told(star
         run.announce()
         others.append(finished(here.opened(), run).manifest)
     here.world.store.clock = lambda: LATER
-    interrupted(here)
+    dying(here)
     rot(here, others[0].member.manifest)
     done = here.retire(Policy(days=8))
     assert [(marker.chain, marker.victim.seq) for marker in done.removed] == [(CHAIN, 3), (CHAIN, 2), (CHAIN, 1)]
@@ -347,20 +351,200 @@ def test_a_clock_that_is_wrong_by_more_than_an_hour_stops_everything(start: Site
     assert here.left() == {1, 2, 3, 4, 5}
 
 
+class Hiding(FaultyStore):
+    """Its listings lack one key, which is there."""
+
+    def __init__(self, inner: MemoryStore, key: str) -> None:
+        super().__init__(inner, 10**6, "refused")
+        self.key = key
+
+    def list(self, prefix: str) -> Iterator[Any]:
+        return (info for info in self.inner.list(prefix) if info.key != self.key)
+
+
 @pytest.mark.parametrize("victim", ["manifest", "archive"])
 def test_a_listing_that_hides_something_makes_what_it_may_need_stay(start: Site, victim: str) -> None:
     """Number 3 is pinned and hidden: 1 and 2, which it builds on, must stay."""
     here = again(start)
     hidden = here.made[2].manifest
     key = hidden.member.manifest if victim == "manifest" else hidden.archive_key
-    inner = here.world.store
-
-    class Hiding(FaultyStore):
-        def list(self, prefix: str) -> Iterator[Any]:
-            return (info for info in inner.list(prefix) if info.key != key)
-
-    here.retire(Policy(days=8), Hiding(inner, 10**6, "refused"))
+    here.retire(Policy(days=8), Hiding(here.world.store, key))
     assert here.left() == {1, 2, 3, 4, 5}
+
+
+def test_a_copys_listing_that_hides_what_the_primary_removed_loses_no_base(start: Site) -> None:
+    """Number 3 is pinned in the copy and hidden there; that the primary removed its own says nothing of the copy's."""
+    primary, copy = again(start), again(start)
+    primary.retire(Policy(days=8))
+    assert primary.left() == {4, 5}
+    held(copy, 3, "pinned")
+    hiding = Hiding(copy.world.store, copy.made[2].manifest.member.manifest)
+    done = copy.retire(Policy(days=8), hiding, primary=primary)
+    assert "Missing: number 3" in done.problems[0]
+    assert copy.left() == {1, 2, 3, 4, 5}
+    copy.check(copy.made)
+
+
+def test_what_the_primary_removed_before_it_was_copied_is_not_missing_in_the_copy(start: Site) -> None:
+    primary, copy = again(start), again(start)
+    primary.retire(Policy(days=8))
+    for key in [key for key in copy.world.store.objects if copy.made[2].manifest.id in key]:
+        copy.world.store.delete(key)
+    done = copy.retire(Policy(days=8), primary=primary)
+    assert done.problems == ()
+    assert copy.left() == {4, 5}
+
+
+def copied(primary: Site) -> Site:
+    """An empty copy of it."""
+    world = World()
+    world.writer, world.passphrase, world.store = primary.world.writer, primary.world.passphrase, MemoryStore(lambda: LATER)
+    copying.adopt(primary.opened(), primary.trust, world.store, lambda _: None)
+    return Site(world, primary.trust, list(primary.made))
+
+
+def harmed(here: Site, number: int) -> None:
+    """Of the archive of that backup one bit is another."""
+    key = here.made[number - 1].manifest.archive_key
+    body, when = here.world.store.objects[key]
+    here.world.store.objects[key] = (body[:-1] + bytes([body[-1] ^ 1]), when)
+
+
+def test_what_is_damaged_in_the_primary_and_so_not_copied_is_not_missing_in_the_copy(start: Site) -> None:
+    primary = again(start)
+    harmed(primary, 3)  # nothing builds on it
+    copy = copied(primary)
+    result = copying.copy_backups(primary.opened(), copy.world.store, lambda _: None)
+    assert [each.manifest.seq for each in result.done] == [1, 2, 4, 5]
+    assert len(result.problems) == 1
+    done = copy.retire(Policy(days=8), primary=primary)
+    assert done.problems == ()
+    assert copy.left() == {4, 5}
+
+
+def test_what_neither_the_primary_nor_its_record_has_is_missing_in_the_copy(start: Site) -> None:
+    primary, copy = again(start), again(start)
+    for here in (primary, copy):
+        here.world.store.delete(here.made[2].manifest.member.manifest)
+    assert "Missing: number 3" in copy.retire(Policy(days=8), primary=primary).problems[0]
+    assert copy.left() == {1, 2, 4, 5}
+
+
+def test_a_backup_whose_base_was_gone_when_it_ended_is_neither_copied_nor_missing_in_the_copy(start: Site) -> None:
+    primary = again(start)
+    run = chosen(primary.opened(), "Incremental", 24 * 20)  # on number 5, and announced too late for retention to see it
+    made(primary.opened(), "Full", 24 * 20)
+    primary.retire(Policy(keep_last=1))
+    run.plan = replace(run.plan, seq=7)
+    run.announce()
+    with pytest.raises(ParentGone):
+        finished(primary.opened(), run)
+    made(primary.opened(), "Full", 24 * 20 + 1)
+    assert primary.left() == {6, 7, 8}
+    copy = copied(primary)
+    for _ in range(2):
+        assert copying.copy_backups(primary.opened(), copy.world.store, lambda _: None).problems == []
+        assert copy.retire(Policy(keep_last=1), primary=primary).problems == ()
+        assert copy.left() == {8}
+
+
+def interrupted(primary: Site) -> Site:
+    """A copy that stopped when number 1 had an archive, and nothing else, there."""
+    copy = copied(primary)
+
+    def stopped(_: int) -> None:
+        if any(key.endswith(".age") for key in copy.world.store.objects):
+            raise Killed
+
+    with pytest.raises(Killed):
+        copying.copy_backups(primary.opened(), copy.world.store, stopped)
+    assert copy.made[0].manifest.archive_key in copy.world.store.objects
+    return copy
+
+
+def chained(here: Site) -> set[str]:
+    """Keys of its chains that hold the first backup's id."""
+    return {key for key in here.world.store.objects if key.startswith(layout.CHAINS) and here.made[0].manifest.id in key}
+
+
+def test_what_an_interrupted_copy_left_is_no_strangers_upload_and_goes_a_day_after_the_primary_removed_it(start: Site) -> None:
+    primary = again(start)
+    copy = interrupted(primary)
+    left = chained(copy)
+    assert copy.retire(Policy(days=8), primary=primary).problems == (), "the next copy completes it"
+    primary.retire(Policy(days=8))
+    copying.copy_backups(primary.opened(), copy.world.store, lambda _: None)
+    assert copy.left() == {4, 5}
+    for late, expected in ((PATIENCE, left), (PATIENCE + timedelta(seconds=1), set())):
+        copy.world.store.clock = lambda late=late: LATER + late  # type: ignore[misc]
+        rules = Rules({"job": Policy(days=8)}, UTC, {}, primary.opened().catalogue)
+        assert retired(copy.opened(), rules, LATER + late, lambda: None).problems == ()
+        assert chained(copy) == expected
+    assert copy.left() == {4, 5}
+    copy.check(copy.made)
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_backup_that_is_whole_in_the_copy_is_never_what_an_interrupted_copy_left(start: Site, hidden: bool) -> None:
+    primary, copy = again(start), again(start)
+    primary.retire(Policy(days=8))
+    copy.world.store.clock = lambda: LATER + 2 * PATIENCE
+    store = Hiding(copy.world.store, copy.made[0].manifest.member.manifest) if hidden else copy.world.store
+    found = swept(copy.opened(store).catalogue, copy.world.writer.id, LATER + 2 * PATIENCE, primary.opened().catalogue)
+    assert found == Swept((), ())
+    assert copy.left() == {1, 2, 3, 4, 5}
+    copy.check(copy.made)
+
+
+def test_what_another_writer_removed_from_the_primary_is_left_to_it_in_the_copy(start: Site) -> None:
+    primary = again(start)
+    copy = interrupted(primary)
+    primary.retire(Policy(days=8))
+    left = chained(copy)
+    found = swept(copy.opened().catalogue, "f" * 16, LATER + 2 * PATIENCE, primary.opened().catalogue)
+    assert found == Swept((), ())
+    assert chained(copy) == left
+
+
+def test_in_a_copy_too_what_nobody_claims_is_told_and_kept(start: Site) -> None:
+    primary, copy = again(start), again(start)
+    strange = copy.made[0].manifest.archive_key.replace(copy.made[0].manifest.id, "f" * 16)
+    copy.world.store.create(strange, b"")
+    done = copy.retire(Policy(days=8), primary=primary)
+    assert done.problems == (f"Orphaned: {strange} belongs to no backup and no run; it is kept",)
+    assert strange in copy.world.store.objects
+
+
+@pytest.mark.parametrize("inside", ["copy", "retention"])
+def test_a_backup_copied_while_retention_takes_its_base_from_the_copy_restores_or_is_told(start: Site, inside: str) -> None:
+    """Another machine copies number 3 late; retention of the copy takes 1 and 2, on which it builds, if it does not see it."""
+    fates = set()
+    for at in range(400):
+        primary, copy = again(start), again(start)
+        for key in [key for key in copy.world.store.objects if copy.made[2].manifest.id in key]:
+            copy.world.store.delete(key)
+        told: list[int] = []
+
+        def copies(store: Store, primary: Site = primary, told: list[int] = told) -> None:
+            result = copying.copy_backups(primary.opened(), store, lambda _: None)
+            told.extend(each.manifest.seq for each in result.done)
+            assert all(isinstance(each, ChainBroken) for each in result.problems)
+
+        def retires(store: Store, primary: Site = primary, copy: Site = copy) -> None:
+            copy.retire(Policy(days=8), store, primary=primary)
+
+        outer, inner = (copies, retires) if inside == "retention" else (retires, copies)
+        faulty = FaultyStore(copy.world.store, at, "", lambda inner=inner, copy=copy: inner(copy.world.store))
+        with suppress(StorageUnavailable):  # retention took the manifest before it could be read back
+            outer(faulty)
+        if not faulty.reached:
+            break
+        if told:
+            copy.check(copy.made)
+        fates.add(bool(told))
+        assert copy.left() >= {4, 5}
+    assert fates == {True, False}
+    assert at > 10
 
 
 def test_a_chain_that_shows_less_than_is_remembered_loses_nothing(start: Site) -> None:

@@ -40,6 +40,33 @@ def test_the_first_config_there_was_loads_as_it_is() -> None:
     assert backup.storage.names == ("local", "s3", "azure")
 
 
+BOTH = "backup:\n  storage: {local: {path: /x}, s3: {bucket: b}}\n  jobs:\n    - {id: one, source: /a}\n"
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        (
+            "storage: [s3, local]",
+            [
+                "backup.jobs[1].storage writes to 's3', and job 'one' copies to it",
+                "backup.jobs[1].storage copies to 'local', and job 'one' writes to it",
+            ],
+        ),
+        ("storage: s3", ["backup.jobs[1].storage writes to 's3', and job 'one' copies to it"]),
+        ("storage: [local]", []),
+        ("storage: [local, s3, local]", []),
+        ("storage: [s3, local], encryption: false", []),
+        ("destination: /x", []),
+    ],
+)
+def test_a_repository_is_not_one_jobs_primary_and_another_ones_copy(second: str, expected: list[str]) -> None:
+    """What is not encrypted is a repository of its own."""
+    found = problems(f"{BOTH}    - {{id: two, source: /b, {second}}}\n")
+    assert [problem.removeprefix("backup.yml:5: ").partition(": ")[0] for problem in found] == expected
+    assert all(problem.endswith("let jobs that share storages have the same one first") for problem in found)
+
+
 def test_the_order_of_storages_is_that_of_the_file() -> None:
     text = "backup:\n  storage:\n    azure: {container: c}\n    s3: {bucket: b}\n    local: {path: /x}\n"
     assert loaded(text).storage.names == ("azure", "s3", "local")
