@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.pipeline.manager import Manager
+from tests.pipeline.test_copies import credentials, ids
+
+if TYPE_CHECKING:
+    from tests.minio.server import Minio
 
 JOB = "historian"
 
@@ -187,3 +191,93 @@ def test_what_is_not_there_is_neither_held_nor_released(manager: Manager) -> Non
     assert manager.run("hold", "add", "f" * 16).code == 66
     assert manager.run("hold", "release", id_).code == 64
     assert holds(manager) == []
+
+
+@pytest.fixture
+def bucket(minio: Minio) -> str:
+    return minio.bucket()
+
+
+@pytest.fixture
+def copied(manager: Manager, minio: Minio, bucket: str) -> Manager:
+    """The same, with a bucket that it copies to."""
+    manager.storage = places(manager, {"bucket": bucket, "prefix": "p", "endpoint": minio.endpoint})
+    manager.environ |= credentials(minio)
+    return manager
+
+
+def places(manager: Manager, s3: dict[str, Any]) -> str:
+    return json.dumps({"local": {"path": str(manager.base / "store")}, "s3": s3})
+
+
+def test_a_hold_lies_in_every_storage_that_has_the_backup_and_is_shown_once(copied: Manager, minio: Minio, bucket: str) -> None:
+    first = copied.record(JOB)["id"]
+    added = copied.run("hold", "add", first, "--why", "the audit", "--output", "json")
+    assert (added.code, added.json["storages"]) == (0, ["local", "s3"])
+    assert f"p/site/default/holds/{first}.pinned" in minio.keys(bucket)
+    (line,) = holds(copied)
+    assert (line["id"], line["storages"], line["message"]) == (first, ["local", "s3"], "the audit")
+    released = copied.run("hold", "release", first, "--output", "json")
+    assert (released.code, released.json["storages"]) == (0, ["local", "s3"])
+    assert holds(copied) == []
+    assert not [key for key in minio.keys(bucket) if "holds/" in key]
+
+
+def test_a_pin_outlives_the_loss_of_the_primary(copied: Manager, tmp_path: Path) -> None:
+    first = copied.record(JOB)["id"]
+    assert copied.run("hold", "add", first).code == 0
+    copied.record(JOB)
+    (tmp_path / "store").rename(tmp_path / "lost")
+    copied.storage = json.dumps({"s3": json.loads(copied.storage)["s3"]})
+    copied.record(JOB)
+    assert [line["id"] for line in holds(copied)] == [first]
+    for _ in range(2):
+        copied.run("retention")
+    assert first in kept(copied)
+
+
+def test_what_only_a_copy_has_can_be_pinned_there(copied: Manager) -> None:
+    copied.storage = places(copied, {**json.loads(copied.storage)["s3"], "retention_days": 30})
+    first = copied.record(JOB)["id"]
+    copied.record(JOB)
+    for _ in range(2):
+        assert copied.run("retention").code == 0
+    assert first in ids(copied)
+    assert first not in kept(copied)
+    added = copied.run("hold", "add", first, "--output", "json")
+    assert (added.code, added.json["storages"]) == (0, ["s3"])
+
+
+def test_a_hold_in_a_storage_that_became_a_copy_is_shown_and_released(copied: Manager) -> None:
+    there = json.loads(copied.storage)
+    copied.storage = json.dumps({"s3": there["s3"]})
+    first = copied.record(JOB)["id"]
+    assert copied.run("hold", "add", first).code == 0
+    copied.storage = json.dumps({"s3": there["s3"], "local": there["local"]})
+    copied.record(JOB)
+    copied.storage = json.dumps(there)
+    copied.record(JOB)
+    assert [(line["id"], line["storages"]) for line in holds(copied)] == [(first, ["s3"])]
+    assert copied.run("hold", "release", first).code == 0
+    assert holds(copied) == []
+
+
+def test_a_copy_that_cannot_be_asked_is_told_and_stops_nothing_in_the_others(copied: Manager) -> None:
+    working = copied.storage
+    first = copied.record(JOB)["id"]
+    copied.storage = places(copied, {**json.loads(working)["s3"], "endpoint": "https://127.0.0.1:9"})
+    added = copied.run("hold", "add", first, "--output", "json")
+    assert (added.code, added.json["storages"]) == (3, ["local"])
+    assert added.err.startswith("storage s3 was left out, so run this again if it has the backup: StorageUnavailable: ")
+    listed = copied.run("hold", "list", "--output", "json")
+    assert (listed.code, [line["storages"] for line in listed.json]) == (3, [["local"]])
+    assert copied.run("hold", "add", "f" * 16).code == 69, "nobody can tell whether it is there"
+    copied.storage = working
+    assert copied.run("hold", "add", first).code == 0
+    assert [line["storages"] for line in holds(copied)] == [["local", "s3"]]
+    copied.storage = places(copied, {**json.loads(working)["s3"], "endpoint": "https://127.0.0.1:9"})
+    assert copied.run("hold", "release", first).code == 3
+    copied.storage = working
+    assert [line["storages"] for line in holds(copied)] == [["s3"]]
+    assert copied.run("hold", "release", first).code == 0
+    assert holds(copied) == []

@@ -1,15 +1,20 @@
-"""Holds of a site's repositories, for a person: see them, pin a backup, release one."""
+"""Holds of a site's repositories and of their copies, for a person: see them, pin a backup, release one.
+
+A hold lies in each storage that has the backup, so it binds there whatever becomes of the others, and whichever of them is written to.
+A storage that cannot be asked stops nothing in the others; it is told, and what was asked for is done there when it is asked again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from iot_backup.core import layout
+from iot_backup.core.manifest import Manifest
 from iot_backup.crypto.signing import WriterKey
-from iot_backup.errors import InvalidSpec, SourceUnavailable
+from iot_backup.errors import InvalidSpec, IotBackupError, SourceUnavailable, Untrusted
 from iot_backup.repository import holds
 from iot_backup.repository.holds import Held, Unreadable
 from iot_backup.repository.opening import Repository, open_for_backup
@@ -19,12 +24,15 @@ from iot_backup.standalone.machine import Machine
 from iot_backup.standalone.sites import Site
 from iot_backup.storage.opening import open_store
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Line:
     """One hold. Of one that cannot be read what its name says, and as its message why: retention removes nothing before it is released."""
 
-    storage: str
+    storages: tuple[str, ...]
+    """Where it lies."""
     chain: str
     id: str
     """The key of one whose name says nothing."""
@@ -33,56 +41,122 @@ class Line:
     message: str
 
     def row(self) -> tuple[str, ...]:
-        return self.id, self.reason, self.chain, self.storage, records.time(self.time) or "", self.message
+        return self.id, self.reason, self.chain, ", ".join(self.storages), records.time(self.time) or "", self.message
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
-        fields = {"id": self.id, "reason": self.reason, "chain": self.chain, "storage": self.storage}
+        fields = {"id": self.id, "reason": self.reason, "chain": self.chain, "storages": list(self.storages)}
         return {**fields, "time": records.time(self.time), "message": self.message}
 
 
-def listed(config: Backup, machine: Machine) -> list[Line]:
-    """All of the repositories that this machine writes to."""
-    lines = []
-    for site, repository, _ in _opened(config, machine):
-        held, bad = holds.looked_at(repository.catalogue)
-        lines += [Line(site.storage, each.chain, each.id, each.reason, each.time, each.message) for each in held]
-        lines += [_unreadable(site, each) for each in bad]
-    return lines
+@dataclass(frozen=True)
+class Told:
+    """Holds that there are, and why others may not be seen: one sentence for each storage that could not be asked."""
+
+    lines: tuple[Line, ...]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Released:
+    """Storages in which a hold was released; `problems` as `Told` has them."""
+
+    storages: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def listed(config: Backup, machine: Machine) -> Told:
+    """All of the repositories that this machine writes or copies to, each hold once. What the storage raises, if none can be asked."""
+    answers, failures = _asked(config, machine, lambda repository, _: holds.looked_at(repository.catalogue))
+    if failures and not answers:
+        raise next(iter(failures.values()))
+    lines: dict[tuple[str, str, str, str], Line] = {}
+    unreadable = []
+    for site, (found, bad) in answers:
+        for held in found:
+            key = site.name, held.chain, held.id, held.reason
+            line = lines.get(key) or Line((), held.chain, held.id, held.reason, held.time, held.message)
+            lines[key] = replace(line, storages=(*line.storages, site.storage))
+        unreadable += [_unreadable(site, each) for each in bad]
+    return Told((*lines.values(), *unreadable), _problems(failures, "and what is held there is not shown"))
 
 
 def _unreadable(site: Site, hold: Unreadable) -> Line:
     id_, reason = layout.hold_parts(hold.key) or (hold.key, "")
     way_out = f"`hold release {id_} --reason {reason}`" if reason else "delete that object"
-    return Line(site.storage, "", id_, reason, None, f"{records.spoken(hold.problem)}. Retention removes nothing until it goes: {way_out}")
+    told = f"{records.spoken(hold.problem)}. Retention removes nothing until it goes: {way_out}"
+    return Line((site.storage,), "", id_, reason, None, told)
 
 
-def added(config: Backup, id_: str, message: str, machine: Machine, now: datetime, reason: holds.Reason = holds.PINNED) -> Line:
-    """Hold a backup: no retention takes it, nor what it builds on. SourceUnavailable if there is none of that id; Busy if retention
-    was first."""
-    for site, repository, writer in _opened(config, machine):
-        found = [entry.manifest for entry in repository.catalogue.entries() if entry.manifest and entry.manifest.id == id_]
-        if found:
-            held = Held(found[0].chain, id_, reason, message)
-            holds.confirmed(repository, writer, found[0].member, held, now)
-            return Line(site.storage, held.chain, id_, held.reason, now, message)
-    raise SourceUnavailable(f"no storage that this machine writes to has a backup {id_}: look at `backup-manager list`")
+def added(config: Backup, id_: str, message: str, machine: Machine, now: datetime, reason: holds.Reason = holds.PINNED) -> Told:
+    """Hold a backup in every storage that has it, but where it is damaged in the one it was written to alone: no retention takes it, nor what it
+    builds on.
+
+    SourceUnavailable if there is none of that id; where it was held nowhere, what the first storage that could not do so raised: Busy if
+    retention was first.
+    """
+
+    def held(repository: Repository, writer: WriterKey) -> Manifest | None:
+        entry = next((each for each in repository.catalogue.entries() if each.manifest and each.manifest.id == id_), None)
+        if entry is not None:
+            if not repository.writer_admitted:
+                raise Untrusted(
+                    "this machine's writer key is not admitted there, and a stranger's hold would stop all retention: run key admit"
+                )
+            holds.confirmed(repository, writer, entry.member, Held(entry.member.chain, id_, reason, message), now)
+        return entry.manifest if entry else None
+
+    answers, failures = _asked(config, machine, held, copies=reason != holds.DAMAGED)
+    placed = [(site, manifest) for site, manifest in answers if manifest is not None]
+    if not placed:
+        missing = SourceUnavailable(f"no storage that this machine writes or copies to has a backup {id_}: look at `backup-manager list`")
+        raise next(iter(failures.values()), missing)
+    line = Line(tuple(site.storage for site, _ in placed), placed[0][1].chain, id_, reason, now, message)
+    return Told((line,), _problems(failures, "so run this again if it has the backup"))
 
 
-def released(config: Backup, id_: str, reason: str, machine: Machine) -> str:
-    """The storage in which a hold was released. InvalidSpec if there is none."""
-    for site, repository, _ in _opened(config, machine):
-        if holds.released(repository, id_, reason):
-            return site.storage
-    raise InvalidSpec(f"nothing holds the backup {id_} for the reason {reason!r}: look at `backup-manager hold list`")
+def released(config: Backup, id_: str, reason: str, machine: Machine) -> Released:
+    """Release a hold wherever it lies. InvalidSpec if it lies nowhere; where a storage could not be asked, what that one raised."""
+    answers, failures = _asked(config, machine, lambda repository, _: holds.released(repository, id_, reason))
+    storages = tuple(site.storage for site, was_there in answers if was_there)
+    if not storages:
+        missing = InvalidSpec(f"nothing holds the backup {id_} for the reason {reason!r}: look at `backup-manager hold list`")
+        raise next(iter(failures.values()), missing)
+    return Released(storages, _problems(failures, "so run this again if it is held there"))
 
 
-def _opened(config: Backup, machine: Machine) -> Iterator[tuple[Site, Repository, WriterKey]]:
-    for site in sites.all_of(config, machine.environ):
-        state = machine.state_of(site)
-        memory = state.memory()
-        if memory is None or not state.has_writer_key:
+def _asked(
+    config: Backup, machine: Machine, what: Callable[[Repository, WriterKey], T], *, copies: bool = True
+) -> tuple[list[tuple[Site, T]], dict[Site, IotBackupError]]:
+    """The same of every repository that this machine knows, or of those that it writes to alone: answers, and why there is none."""
+    answers: list[tuple[Site, T]] = []
+    failures: dict[Site, IotBackupError] = {}
+    for site, key in _known(config, machine, copies=copies):
+        memory = machine.state_of(site).memory()
+        if memory is None:
             continue
-        key = WriterKey(state.writer_key())
-        store = open_store(site.repository(conditional_writes=memory.conditional_writes), environment.secrets(machine.environ))
-        yield site, open_for_backup(store, site.name, memory.trust, key), key
+        try:
+            store = open_store(site.repository(conditional_writes=memory.conditional_writes), environment.secrets(machine.environ))
+            answers.append((site, what(open_for_backup(store, site.name, memory.trust, key), key)))
+        except IotBackupError as error:
+            failures[site] = error
+    return answers, failures
+
+
+def _known(config: Backup, machine: Machine, *, copies: bool) -> Iterator[tuple[Site, WriterKey]]:
+    """Each repository that this machine writes to, and its `copies`, with the key that is admitted to all of them."""
+    seen: set[str] = set()
+    for job in config.jobs:
+        source = sites.of_job(config, job, machine.environ)
+        state = machine.state_of(source)
+        if not state.has_writer_key:
+            continue
+        for site in (source, *(sites.copies_of(config, job, machine.environ) if copies else ())):
+            if site.label not in seen:
+                seen.add(site.label)
+                yield site, WriterKey(state.writer_key())
+
+
+def _problems(failures: dict[Site, IotBackupError], so: str) -> tuple[str, ...]:
+    told = (f"storage {site.storage} was left out, {so}: {records.spoken(error)}" for site, error in failures.items())
+    return tuple(dict.fromkeys(told))
