@@ -149,7 +149,7 @@ def _looked_after(
         repository, primary = _opened(place, machine)
         moment = repository.store.now()
         rules = _rules(config, job, machine, replace(place, memory=state.memory() or place.memory), primary)
-        spans = {each.id: _usual(each, rules.policies[each.id], rules.zone, moment) for each in config.jobs if each.id in rules.policies}
+        spans = {each.id: _usual(each, rule, rules.zone, moment) for each in config.jobs if (rule := rules.policies.get(each.id))}
         known = place.memory.maintained
         new = {id_ for id_ in spans if id_ not in known}
         leapt = {id_ for id_, span in spans.items() if id_ in known and abs(moment - known[id_]) > span and not accept_time}
