@@ -271,7 +271,7 @@ def test_a_file_that_cannot_be_read_makes_the_backup_partial(manager: Manager, s
     tmp_path.chmod(0o777)
     program = (
         "import os, sys, unicodedata, iot_backup.cli, iot_backup.standalone.configfile, iot_backup.standalone.execute, iot_backup.storage.volume\n"
-        "import iot_backup.standalone.output, iot_backup.standalone.progress\n"
+        "import iot_backup.standalone.output, iot_backup.standalone.progress, iot_backup.worker.probe\n"
         "import cryptography.hazmat.backends.openssl.backend\n"
         "os.setgroups([]); os.setresgid(65532,65532,65532); os.setresuid(65532,65532,65532)\n"
         "from iot_backup.cli import main; main(prog_name='backup-manager')"

@@ -104,8 +104,8 @@ def announced(site: Site) -> list[dict[str, object]]:
 
 
 def covered(site: Site, before: set[str]) -> bool:
-    """Whether everything that was left is named by an announcement, which is there too."""
-    left = {key for key in site.place.keys() - before if not key.startswith("announce/")}
+    """Whether everything that was left is named by an announcement, which is there too; but for a freeze, which is there before its backup."""
+    left = {key for key in site.place.keys() - before if not key.startswith(("announce/", "holds/"))}
     return left <= {key for record in announced(site) for key in record["objects"]}  # type: ignore[attr-defined]
 
 
