@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -33,7 +34,7 @@ LARGE = 1 << 20
 """Bytes from which a body travels by the client for uploads."""
 
 
-class ObjectStore:
+class ObjectStore(ABC):
     """Objects below `root` of one bucket or container, over obstore. A kind of store says how it is reached, and what its refusals mean."""
 
     def __init__(self, root: str, timing: Timing | None) -> None:
@@ -44,21 +45,21 @@ class ObjectStore:
         self._greeted = False
 
     @property
+    @abstractmethod
     def place(self) -> str:
         """For sentences: "bucket backups"."""
-        raise NotImplementedError
 
+    @abstractmethod
     def now(self) -> datetime:
         """The store's own clock, UTC, as of this call."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _client(self, options: ClientConfig, retries: RetryConfig) -> Client:
         """A client with these options. InvalidSpec, AccessDenied, UntrustedCertificate."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _explain(self, error: Exception, verb: str, path: str) -> IotBackupError:
         """The error of our own for one of obstore's."""
-        raise NotImplementedError
 
     def create(self, key: str, body: bytes) -> None:
         self._put(key, body, "create")
