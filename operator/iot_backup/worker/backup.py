@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iot_backup import __version__, vocabulary
-from iot_backup.core import manifest, spec, suspicion
+from iot_backup.core import manifest, spec
 from iot_backup.core.report import BackupResult, Warn
 from iot_backup.core.suspicion import Figures
 from iot_backup.core.wording import is_path, place
 from iot_backup.crypto.state import SALT
-from iot_backup.errors import AccessDenied, CorruptData, EmptySource, Internal, IotBackupError, StateUnreadable, Untrusted
-from iot_backup.repository import clocks, holds, trust
+from iot_backup.errors import AccessDenied, EmptySource, Internal, IotBackupError, StateUnreadable
+from iot_backup.repository import clocks, trust
 from iot_backup.repository.commit import Committed, Deadline, Outcome, Run
 from iot_backup.repository.opening import Repository, open_for_backup
 from iot_backup.storage.opening import open_store
 from iot_backup.storage.secret_values import Secrets
 from iot_backup.storage.throttled import throttled
-from iot_backup.worker import basis, configuration, folders, keys
+from iot_backup.worker import basis, configuration, folders, freezing, keys
 from iot_backup.worker.basis import Basis
 from iot_backup.worker.notes import CHANGED, DAMAGED, INCOMPLETE, SKIPPED, UNREADABLE, VANISHED, Noted
 from iot_backup.worker.packing import Destination, Packed, Sink, pack
@@ -34,7 +34,6 @@ from iot_backup.worker.selection import Selection, described
 from iot_backup.worker.sizing import expected_size
 
 if TYPE_CHECKING:
-    from iot_backup.core.layout import Member
     from iot_backup.storage.store import Store
     from iot_backup.worker.cancelling import Cancel
 
@@ -111,7 +110,7 @@ class _Attempt:
         run.announce()
         try:
             packed = self._packed(run, on)
-            odd = self._suspicion(run, packed, on)
+            odd = freezing.frozen(self.repository, run.member, _figures(on, packed), on.history)
             self.cancel.commit_begins()
             return run.commit(_outcome(order, packed, self.clock)), packed, odd
         except BaseException as error:
@@ -140,43 +139,6 @@ class _Attempt:
         if packed.counts.files + packed.counts.hard_links == 0 and not order.allow_empty:
             raise self._empty(packed)
         return packed
-
-    def _suspicion(self, run: Run, packed: Packed, on: Basis) -> tuple[Warn, ...]:
-        """Before a backup exists that looks damaged, its chain is frozen: retention must take nothing that may be needed now. If that cannot be
-        written, the run ends with that error: nothing would stand between retention and the last good ones."""
-        counts = packed.counts
-        now = Figures(on.type, counts.files + counts.hard_links, counts.source_bytes, packed.archive.size)
-        sight = suspicion.of(now, on.history, frozen=True)
-        frozen = self._frozen(run.member.chain) if sight else None
-        if frozen is False:
-            sight = suspicion.of(now, on.history)  # what was odd before, a person has let go
-        if sight is None:
-            return ()
-        fate = "retention takes nothing of the chain until the hold is released"
-        if not frozen and not self._freeze(run.member, sight):
-            fate = "but nothing stops retention: this writer is not admitted, so its word holds nothing"
-        return (Warn(reason=vocabulary.SUSPICIOUS, message=f"{sight}. The backup is stored; {fate}"[:1500]),)
-
-    def _frozen(self, chain: str) -> bool | None:
-        """Whether the chain is; None if a hold cannot be read."""
-        try:
-            return any(held.chain == chain and held.reason == holds.FROZEN for held in holds.listed(self.repository.catalogue))
-        except (CorruptData, Untrusted):
-            return None
-
-    def _freeze(self, member: Member, sight: str) -> bool:
-        """Whether our holds count: where we are not admitted, neither do our backups in any rule."""
-        writer = self.repository.writer
-        if writer is None or not self.repository.writer_admitted:
-            return False
-        try:
-            holds.placed(self.repository, writer, holds.Held(member.chain, member.id, holds.FROZEN, sight), member.started)
-        except IotBackupError as error:
-            raise type(error)(
-                f"{sight}, so retention must not take the backups before this one; but the hold that says so could not be written, and this backup "
-                f"is not stored without it: {error}"
-            ) from error
-        return True
 
     def _size_hint(self, *, compressed: bool) -> int:
         order = self.order
@@ -227,6 +189,11 @@ def _if_empty(claim: str) -> str:
         if is_path(claim)
         else "Check the claim; if it may be empty, set allowEmpty: true."
     )
+
+
+def _figures(on: Basis, packed: Packed) -> Figures:
+    counts = packed.counts
+    return Figures(on.type, counts.files + counts.hard_links, counts.source_bytes, packed.archive.size)
 
 
 def _sink(store: Store, key: str, size_hint: int) -> Sink:
