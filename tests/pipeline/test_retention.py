@@ -280,13 +280,19 @@ def flipped(manager: Manager, id_: str, suffix: str = "full") -> None:
     os.utime(archive, (stat.st_mtime, stat.st_mtime))
 
 
-def test_a_backup_that_verify_found_damaged_does_not_push_the_last_good_one_out(tmp_path: Path, source: Path) -> None:
-    manager = config_of(tmp_path, source, keep_last=1)
+def good_and_damaged(manager: Manager, source: Path) -> tuple[str, str]:
+    """Two backups, the first retention between them; the second one is damaged."""
     (source / "reading").write_text("21.5")
     good = manager.record(FULL)["id"]
     manager.run("retention")
     damaged = manager.record(FULL)["id"]
     flipped(manager, damaged)
+    return str(good), str(damaged)
+
+
+def test_a_backup_that_verify_found_damaged_does_not_push_the_last_good_one_out(tmp_path: Path, source: Path) -> None:
+    manager = config_of(tmp_path, source, keep_last=1)
+    good, damaged = good_and_damaged(manager, source)
     found = manager.run("verify")
     assert (found.code, "hold add ID --reason damaged" in found.err) == (65, True)
     rows = manager.run("retention", "--output", "json").json["backups"]
@@ -322,11 +328,7 @@ def test_an_incremental_on_a_backup_that_verify_found_damaged_is_a_full(tmp_path
 
 def test_a_person_tells_all_machines_what_is_damaged(tmp_path: Path, source: Path) -> None:
     manager = config_of(tmp_path, source, keep_last=1)
-    (source / "reading").write_text("21.5")
-    good = manager.record(FULL)["id"]
-    manager.run("retention")
-    damaged = manager.record(FULL)["id"]
-    flipped(manager, damaged)
+    good, damaged = good_and_damaged(manager, source)
     manager.state = "verifier"
     found = manager.run("verify")
     assert (found.code, "nothing of it is remembered" in found.err) == (65, True)

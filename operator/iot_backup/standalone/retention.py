@@ -146,9 +146,10 @@ def _looked_after(
     """One repository. What `retiring.retired` raises; Busy if another process does the same, restores or verifies."""
     state = machine.state_of(place.site)
     with state.maintaining(), state.unread(), nullcontext() if place.primary is None else state.copying():
+        place = replace(place, memory=state.memory() or place.memory)  # another process may have kept something until it let the lock go
         repository, primary = _opened(place, machine)
         moment = repository.store.now()
-        rules = _rules(config, job, machine, replace(place, memory=state.memory() or place.memory), primary)
+        rules = _rules(config, job, machine, place, primary)
         spans = {each.id: _usual(each, rule, rules.zone, moment) for each in config.jobs if (rule := rules.policies.get(each.id))}
         known = place.memory.maintained
         new = {id_ for id_ in spans if id_ not in known}
