@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from iot_backup.core import cronjobs, floors, schedule
+from iot_backup.core import cronjob_times, cronjobs, floors
 from iot_backup.core.admission import PERMANENT
 from iot_backup.core.conditions import Condition, Json, merged, reconciling, stalled
 from iot_backup.errors import InvalidSpec
@@ -57,7 +57,7 @@ def next_run(job: BackupJob, now: datetime) -> datetime | None:
     if job.spec.suspend:
         return None
     try:
-        times = [schedule.next_run(s.schedule, s.time_zone, now) for s in cronjobs.slots(job)]
+        times = [cronjob_times.next_run(s.schedule, s.time_zone, now) for s in cronjobs.slots(job)]
     except InvalidSpec:
         return None
     return min((t for t in times if t), default=None)

@@ -66,12 +66,3 @@ def zone(name: str | None) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise InvalidSpec(f"timeZone {name!r} is not known; use an IANA name such as Europe/Berlin or Etc/UTC") from error
-
-
-def next_run(schedule: str, time_zone: str | None, now: datetime) -> datetime | None:
-    """The next start after `now`, in UTC; None if there never is one (30 February)."""
-    times = CronSim(five_fields(schedule).replace("?", "*"), now.astimezone(zone(time_zone)))
-    try:
-        return next(times).astimezone(UTC)
-    except StopIteration:
-        return None
