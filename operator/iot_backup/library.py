@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -239,13 +239,15 @@ class RestoreManager:
         exclude: Sequence[str] = (),
         on_conflict: ConflictMode | str = ConflictMode.OVERWRITE,
         identity: str | os.PathLike[str] | None = None,
+        verify: bool = True,
     ) -> RestoreRecord:
         """A job's newest backup (`at`: of that moment or before, with a zone), or the backup of that id, into a folder, which is made if need be.
 
         `include` and `exclude`: gitignore's lines, for RestoreType.SELECTIVE alone. `identity`: a file with an age identity, instead of
-        the passphrase. What `iot_backup.errors` knows; a whole backup is verified before the first byte is written.
+        the passphrase. What `iot_backup.errors` knows; a whole backup is read and verified before the first byte is written, unless
+        `verify` is False: then damage is found on the way, and what came before it is there.
         """
-        wish = _wish(restore_type, include, exclude, on_conflict, identity)
+        wish = _wish(restore_type, include, exclude, on_conflict, identity, verify)
         start = datetime.now(UTC)
 
         def work(cancel: Cancel) -> restoring.Restored:
@@ -281,9 +283,10 @@ class RestoreManager:
         exclude: Sequence[str] = (),
         on_conflict: ConflictMode | str = ConflictMode.OVERWRITE,
         identity: str | os.PathLike[str] | None = None,
+        verify: bool = True,
     ) -> RestorePlan:
         """What that would do. Nothing is written."""
-        wish = _wish(restore_type, include, exclude, on_conflict, identity)
+        wish = _wish(restore_type, include, exclude, on_conflict, identity, verify)
 
         def work(cancel: Cancel) -> RestorePlan:
             there, manifest = catalogue.chosen(self.backups.checked, what, at, self.backups.machine, wish.key)
@@ -299,11 +302,12 @@ def _wish(
     exclude: Sequence[str],
     on_conflict: ConflictMode | str,
     identity: str | os.PathLike[str] | None,
+    verify: bool,
 ) -> restoring.Wish:
     if (RestoreType(restore_type) is RestoreType.SELECTIVE) != bool(include or exclude):
         raise InvalidSpec("a selective restore has include or exclude, and a full one has neither")
     key = Key(Path(identity) if identity else None)
-    return replace(restoring.Wish(key), include=tuple(include), exclude=tuple(exclude), on_conflict=str(ConflictMode(on_conflict)))
+    return restoring.Wish(key, tuple(include), tuple(exclude), str(ConflictMode(on_conflict)), verify=verify)
 
 
 async def _stoppable(work: Callable[[Cancel], T]) -> T:

@@ -131,6 +131,8 @@ class Bench:
     def _restore(self, task: str, source: Path, kept: Kept, rounds: int | None = None) -> None:
         """Restores into memory; each tool's first tree is compared with the source."""
         compared = set()
+        if len(kept) > 1 and peers.ours() in kept:
+            kept = {**kept, peers.unverified(): kept[peers.ours()]}
         with self._contest(task, rounds) as contest:
             for _, tool in contest.turns(tool for tool in kept if tool.restore):
                 with contest.trying(tool), memory() as target:

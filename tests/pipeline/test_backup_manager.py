@@ -387,6 +387,22 @@ def test_a_damaged_backup_is_found_by_reading_it(manager: Manager, tmp_path: Pat
     assert (refused.code, list((tmp_path / "back").iterdir())) == (65, [])
 
 
+def test_without_verification_damage_ends_a_restore_on_the_way_and_nothing_damaged_is_put_in_place(
+    manager: Manager, source: Path, tmp_path: Path
+) -> None:
+    record = manager.record(JOB)
+    whole = manager.run("restore", JOB, "--target", str(tmp_path / "whole"), "--no-verify")
+    assert (whole.code, facts(tmp_path / "whole")) == (0, facts(source)), whole
+    (archive,) = (tmp_path / "store").rglob(f"*{record['id']}*.age")
+    content = bytearray(archive.read_bytes())
+    content[-20] ^= 1
+    archive.write_bytes(content)
+    back = tmp_path / "back"
+    ended = manager.run("restore", JOB, "--target", str(back), "--no-verify")
+    assert (ended.code, "CorruptData" in ended.err) == (65, True), ended
+    assert all(path.read_bytes() == (source / path.relative_to(back)).read_bytes() for path in back.rglob("*") if path.is_file())
+
+
 def test_what_cannot_be_verified_is_said(manager: Manager) -> None:
     assert manager.run("verify", JOB).code == 66
     manager.record(JOB)

@@ -78,6 +78,15 @@ def test_a_chain_and_its_records(manager: BackupManager, source: Path, tmp_path:
     assert facts(tmp_path / "back") == facts(source)
 
 
+def test_a_restore_without_verification_reads_each_archive_once(manager: BackupManager, source: Path, tmp_path: Path) -> None:
+    record = asyncio.run(manager.execute_backup("full"))
+    restores = RestoreManager(manager)
+    twice, once = (asyncio.run(restores.plan("full", tmp_path / "back", verify=verify)).facts["read_bytes"] for verify in (True, False))
+    assert twice - once == record.size_bytes
+    asyncio.run(restores.execute_restore("full", tmp_path / "back", verify=False))
+    assert facts(tmp_path / "back") == facts(source)
+
+
 def test_a_run_that_fails_gives_a_record_and_keeps_it(tmp_path: Path, source: Path) -> None:
     manager = made(tmp_path, source, environ={})
     record = asyncio.run(manager.execute_backup("full"))

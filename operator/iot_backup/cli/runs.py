@@ -98,6 +98,11 @@ _PATTERN = "gitignore's syntax, relative to the backed-up folder; can be repeate
     help="Where a path is there already; only mirror deletes what is not in the backup.",
 )
 @click.option("--devices", is_flag=True, help="Make device nodes, too; needs root.")
+@click.option(
+    "--no-verify",
+    is_flag=True,
+    help="Do not read a whole backup before its restore. Each file is still checked before it takes its place; damage is only found on the way.",
+)
 @click.option("--plan", is_flag=True, help="Say what a restore would do, and write nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask before writing into a folder that is not empty.")
 @bandwidth_limit
@@ -122,7 +127,15 @@ def restore(setting: Setting, what: str, target: Path, at: str | None, **asked: 
     there, manifest = catalogue.chosen(
         setting.seen_from(asked["storage"]), what, moment, machine, key, accept_newest=asked["accept_newest"]
     )
-    wish = restoring.Wish(key, asked["include"], asked["exclude"], asked["on_conflict"], asked["devices"], asked["bandwidth_limit"])
+    wish = restoring.Wish(
+        key,
+        asked["include"],
+        asked["exclude"],
+        asked["on_conflict"],
+        asked["devices"],
+        asked["bandwidth_limit"],
+        verify=not asked["no_verify"],
+    )
     click.echo(restoring.announced(there, manifest, target), err=True)
     if asked["plan"] or asks:
         result = restoring.plan(there, manifest, target, wish, machine, cancel)

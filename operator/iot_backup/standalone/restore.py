@@ -44,6 +44,8 @@ class Wish:
     devices: bool = False
     bandwidth_limit: int | None = None
     """Bytes per second."""
+    verify: bool = True
+    """Read a whole backup before the first byte is written."""
 
     @property
     def selective(self) -> bool:
@@ -192,6 +194,7 @@ def _order(there: Opened, manifest: Manifest, target: Path, wish: Wish) -> spec.
         include=wish.include,
         exclude=wish.exclude,
         on_conflict=CONFLICTS[wish.on_conflict],
+        verify=wish.verify,
         devices=wish.devices,
         bandwidth_limit=wish.bandwidth_limit,
     )
