@@ -10,6 +10,7 @@
     |   `-- EmptySource        66  there is nothing to back up
     |-- StorageUnavailable     69  the store does not answer, or not clearly; retried
     |   `-- BucketMissing      69  the store answers, the bucket does not exist
+    |-- TookTooLong            69  a backup was not done within its timeout, and was not committed; retried
     |-- Internal               70  a defect of ours
     |-- StorageFull            73  no room left in the store
     |-- TargetFull             73  no room left where a restore writes
@@ -93,6 +94,13 @@ class StorageUnavailable(IotBackupError):
 
 class BucketMissing(StorageUnavailable):
     """The store answers, and says that the bucket does not exist."""
+
+
+class TookTooLong(IotBackupError):
+    """A backup was not done within its timeout. Nothing was committed: others may take it for dead."""
+
+    exit_code = 69
+    retryable = True
 
 
 class Internal(IotBackupError):

@@ -92,6 +92,8 @@ class BackupJob:
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
     one_file_system: bool = False
+    max_chain_length: int | None = None
+    timeout_hours: int | None = None
     allow_empty: bool = False
     compression: bool = True
     encryption: bool = True

@@ -268,6 +268,20 @@ def test_a_broken_archive_is_noticed_by_the_verifier(manager: Manager, tmp_path:
     assert (result["ok"], result["failed"]) == (False, [record["id"]])
 
 
+def test_a_verifier_keeps_the_config_that_says_who_is_told_if_the_file_is_spoilt(manager: Manager, tmp_path: Path) -> None:
+    manager.record(JOB)
+    config = tmp_path / "backup.yml"
+    remember(manager, LONG_AGO, "verifier", "verification", "0 5 * * *")
+    file = tmp_path / "state" / "verifier.json"
+    with running(manager, "verify", "--schedule", "0 5 * * *", "--level", "1", "--listen", "") as process:
+        wait_until("it was verified", lambda: json.loads(file.read_text()).get("kept"), process)
+        good = config.read_text()
+        config.write_bytes(b"backup: \0")
+        process.send_signal(signal.SIGHUP)
+        interrupt(process, signal.SIGTERM)
+    assert (tmp_path / "state" / "verifier.yml").read_text() == good
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [(("--schedule", "61 * * * *"), 64), (("--schedule", DAILY, JOB), 64), (("--schedule", DAILY, "--listen", "here"), 2)],

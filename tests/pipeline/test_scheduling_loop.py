@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -159,3 +160,57 @@ def test_a_hook_that_hangs_delays_no_backup_and_not_the_end_for_ever(tmp_path: P
     guard.join()
     assert seen == ["a"], "the hook is still at the first one"
     hangs.set()
+
+
+def test_a_config_that_cannot_even_be_read_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(tmp_path, {"a": "0 1 * * *"})
+    site.turn()
+    for content in (b"backup: \0\0\0", b"backup: &a\n  site: *a\n"):
+        site.file.write_bytes(content)
+        site.loop._handle(signal.SIGHUP)
+    monkeypatch.setattr(site.loop.work, "reload", lambda: 1 / 0)
+    site.loop._handle(signal.SIGHUP)
+    site.clock.now += timedelta(days=1)
+    assert site.turn() == ["a"]
+
+
+def test_where_no_thread_is_to_be_had_no_run_goes_on_unseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(tmp_path, {"a": "0 1 * * *"})
+    site.turn()
+    site.clock.now += timedelta(days=1)
+    started = []
+
+    class Popen(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: object, **options: object) -> None:
+            super().__init__(*arguments, **options)  # type: ignore[call-overload]
+            started.append(self)
+
+    class Thread(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("iot_backup.standalone.scheduling.children.threading.Thread", Thread)
+        patched.setattr("iot_backup.standalone.scheduling.children.subprocess.Popen", Popen)
+        site.loop.turn()
+    assert (site.loop.running, [child.returncode for child in started]) == ({}, [-signal.SIGKILL])
+    site.loop._taken.clear()
+    assert site.turn() == ["a"]
+
+
+def test_retention_that_a_reader_keeps_away_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from iot_backup.standalone.scheduling import retiring
+    from iot_backup.standalone.state import VERIFYING, State
+
+    site = Site(tmp_path, {"a": "0 1 * * *"})
+    rules = json.loads(site.file.read_text())
+    rules["backup"]["jobs"][0]["retention_days"] = 3
+    site.file.write_text(json.dumps(rules))
+    site.loop.work.reload()
+    site.turn()
+    site.clock.now += timedelta(days=1)
+    site.turn()
+    assert isinstance(site.loop.work, Backups)
+    with State(tmp_path / "state", "default-plain@local").reading(VERIFYING, lambda: False), caplog.at_level("INFO", "iot_backup"):
+        retiring.retired(site.loop.work, tmp_path / "state", dict(os.environ), (), site.records[-1])
+    assert "retention of a waits for its next run" in caplog.text

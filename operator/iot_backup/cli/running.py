@@ -79,9 +79,9 @@ def verify_by(setting: Setting, schedule: str, listen: str | None, options: Sequ
     with memory.alone():
         places = ["--config", str(setting.config_file), "--state-dir", str(state)]
         told: list[Callable[[Mapping[str, Any]], None]] = []
-        work = Verifications(setting.config_file, os.environ, schedule, [*places, *_shared(setting), *options], told)
-        told.append(lambda outcome: noticing.verified(work.config, setting.config_file.resolve(), state, outcome))
-        noticing.again_and_again(lambda: noticing.noticed(work.config, setting.config_file.resolve(), state))
+        work = Verifications(setting.config_file, os.environ, memory, schedule, [*places, *_shared(setting), *options], told)
+        told.append(lambda outcome: noticing.verified(work.config, work.file, state, outcome))
+        noticing.again_and_again(lambda: noticing.noticed(work.config, work.file, state))
         service.verify(work, memory, service.listening(listen, None, service.VERIFIER), os.environ)
     return 0
 

@@ -66,6 +66,8 @@ class Told:
     """By job the backup that was told last."""
     missed: Mapping[str, datetime] = field(default_factory=dict)
     """By job the slot that was told last."""
+    known: Mapping[str, datetime] = field(default_factory=dict)
+    """By job with a schedule, since when."""
 
 
 def of_runs(runs: Mapping[str, Sequence[Run]], told: Told, now: datetime) -> tuple[list[Message], Told]:
@@ -73,7 +75,7 @@ def of_runs(runs: Mapping[str, Sequence[Run]], told: Told, now: datetime) -> tup
     messages: list[Message] = []
     trouble, suspicious = dict(told.trouble), dict(told.suspicious)
     for job, ended in runs.items():
-        counted = [run for run in ended if run.status != "cancelled" and _reason(run) not in _NO_TROUBLE]
+        counted = [run for run in ended if _counts(run)]
         if not counted:
             continue
         last = counted[-1]
@@ -94,7 +96,7 @@ def of_verification(ok: bool, problems: Sequence[str], end: datetime, told: Told
         messages = [Message(RECOVERY, "backups can be verified again", body, end)] if before else []
         return messages, replace(told, trouble=trouble)
     reason = problems[0].partition(":")[0] if problems else "unknown"
-    if before and before.reason == reason and now - before.told < AGAIN:
+    if before and before.reason == reason and _lately(before.told, now):
         return [], told
     trouble[VERIFICATION] = Trouble(reason, before.since if before else end, now)
     body = "Not all backups can be restored:\n" + "".join(f"  {problem}\n" for problem in problems[:20])
@@ -111,7 +113,7 @@ def of_retention(job: str, problems: Sequence[str], end: datetime, told: Told, n
         body = f"Nothing stands in its way any more; there was trouble since {_spoken(before.since)}." if before else ""
         return [Message(RECOVERY, f"{what} works again", body, end)] if before else [], replace(told, trouble=trouble)
     reason = next((word for word in found[0].split(": ") if word.isalnum() and word[0].isupper()), found[0])
-    if before and before.reason == reason and now - before.told < AGAIN:
+    if before and before.reason == reason and _lately(before.told, now):
         return [], told
     trouble[what] = Trouble(reason, before.since if before else end, now)
     body = "Backups stay that its rules let go, or something is missing:\n" + "".join(f"  {problem}\n" for problem in found[:20])
@@ -122,17 +124,18 @@ def of_retention(job: str, problems: Sequence[str], end: datetime, told: Told, n
 def of_slots(
     slots: Mapping[str, datetime], runs: Mapping[str, Sequence[Run]], told: Told, now: datetime, grace: timedelta
 ) -> tuple[list[Message], Told]:
-    """`slots`: by job its last slot that has come; `grace`: how long after it a run may end."""
+    """`slots`: by job its last slot that has come; `grace`: how long after it a run may end. Runs that were stopped do not count as any."""
     messages, missed = [], dict(told.missed)
+    known = {job: told.known.get(job, now) for job in slots}
     for job, slot in slots.items():
         ended = runs.get(job, ())
-        ran = any(run.end >= slot for run in ended) or not ended  # a job that never ran is a new one
-        if ran or now < slot + grace or missed.get(job) == slot:
+        ran = any(slot <= run.end <= now and _counts(run) for run in ended)
+        new = not any(_counts(run) for run in ended) and slot <= known[job]
+        if ran or new or now < slot + grace or missed.get(job) == slot:
             continue
         missed[job] = slot
-        body = f"It was due at {_spoken(slot)}, and no run has ended since. What to do: see whether the machine was off, or a run hangs (`backup-manager doctor`)."
-        messages.append(Message(MISSED, f"backup of {job} was missed", body, now))
-    return messages, replace(told, missed=missed)
+        messages.append(Message(MISSED, f"backup of {job} was missed", _miss(slot, ended), now))
+    return messages, replace(told, missed=missed, known=known)
 
 
 def wanted(messages: Sequence[Message], kinds: Collection[str]) -> list[Message]:
@@ -149,7 +152,7 @@ def _judge(job: str, last: Run, counted: Sequence[Run], trouble: dict[str, Troub
             messages.append(Message(RECOVERY, f"backup of {job} works again", body, last.end))
         return
     reason = _reason(last)
-    if before and before.reason == reason and (now - before.told < AGAIN or last.end <= before.told):
+    if before and before.reason == reason and (_lately(before.told, now) or last.end <= before.told <= now):
         return
     since = before.since if before else last.end
     trouble[job] = Trouble(reason, since, now)
@@ -169,11 +172,26 @@ def _failure(last: Run, counted: Sequence[Run], since: datetime) -> str:
     return f"{what}\n\n{again}{newest}\nWhat to do: mend what the sentence above names, then `backup-manager execute {last.job}`; `backup-manager doctor` looks at the rest."
 
 
+def _miss(slot: datetime, ended: Sequence[Run]) -> str:
+    stopped = [run for run in ended if run.end >= slot and not _counts(run)]
+    since = f"the last of {len(stopped)} runs since was stopped at {_spoken(stopped[-1].end)}" if stopped else "no run has ended since"
+    return f"It was due at {_spoken(slot)}, and {since}. What to do: see whether the machine was off, or a run hangs (`backup-manager doctor`)."
+
+
 def _suspicion(last: Run, sight: str) -> str:
     return (
         f"{sight}\n\nBackup {last.id} is stored, and the ones before it are held: retention of its chain stops until somebody has looked.\n"
         f"What to do: compare with `backup-manager diff`, restore an older backup if the source was damaged."
     )
+
+
+def _counts(run: Run) -> bool:
+    return run.status != "cancelled" and _reason(run) not in _NO_TROUBLE
+
+
+def _lately(told: datetime, now: datetime) -> bool:
+    """Told within a day; not by a clock that was ahead."""
+    return abs(now - told) < AGAIN
 
 
 def _reason(run: Run) -> str:

@@ -42,13 +42,17 @@ class Mark:
     """Of a run that has not ended yet."""
     again: bool = False
     """The run that is due or under way makes up for one that did not end; it is not made up for a second time."""
+    zone: str = ""
+    """What its schedule was read in; empty: not known."""
+    ahead: datetime | None = None
+    """What was counted before the clock went back: slots up to it are done with, should it come again."""
 
     def begun(self, now: datetime) -> Mark:
         return replace(self, started=now)
 
     def ended(self) -> Mark:
         """After a run, good or bad: what came due before it began is done with."""
-        return Mark(self.schedule, self.started or self.counted)
+        return replace(self, counted=self.started or self.counted, started=None, again=False)
 
     def put_off(self) -> Mark:
         """For a run that could not begin."""
@@ -107,17 +111,19 @@ def _is_second(local: datetime, zone: tzinfo) -> bool:
 
 
 def marked(jobs: Sequence[Timed], known: Mapping[str, Mark], zone: tzinfo, now: datetime) -> dict[str, Mark]:
-    """What to remember of these jobs and no others. A new job, or one with another schedule, waits for its next slot."""
+    """What to remember of these jobs and no others. A new job, or one whose schedule or zone changed, waits for its next slot."""
     found = {}
     for job in jobs:
         mark = known.get(job.id)
         if mark is None:
             mark = Mark(job.schedule, now)
-        elif mark.schedule != job.schedule:
+        elif mark.schedule != job.schedule or mark.zone not in ("", str(zone)):
             mark = replace(mark, schedule=job.schedule, counted=now, again=False)
         elif mark.started is None and _was_wrong(mark, zone, now):
-            mark = replace(mark, counted=now)
-        found[job.id] = mark
+            mark = replace(mark, counted=now, ahead=max(mark.counted, mark.ahead or mark.counted))
+        elif mark.ahead is not None and now >= mark.ahead:
+            mark = replace(mark, counted=max(mark.counted, mark.ahead), ahead=None)
+        found[job.id] = replace(mark, zone=str(zone))
     return found
 
 

@@ -14,7 +14,7 @@ from iot_backup.core.manifest import Compression, Counts, Manifest, Owner, Paren
 from iot_backup.core.report import Warn
 from iot_backup.core.spec import BackupType
 from iot_backup.crypto.signing import Purpose, WriterKey
-from iot_backup.errors import Busy, CorruptData, Internal, IotBackupError, ParentGone, StorageUnavailable
+from iot_backup.errors import CorruptData, Internal, IotBackupError, ParentGone, StorageUnavailable, TookTooLong
 from iot_backup.repository.announce import announced, withdrawn
 from iot_backup.repository.catalogue import size_of
 from iot_backup.repository.records import RepositoryRecord
@@ -124,7 +124,7 @@ class Run:
     def commit(self, outcome: Outcome) -> Committed:
         """Make the backup exist, then look again at what it stands on.
 
-        Busy: too late, nothing was committed. StorageUnavailable: nobody can tell, and nothing was deleted. ParentGone: committed,
+        TookTooLong: nothing was committed. StorageUnavailable: nobody can tell, and nothing was deleted. ParentGone: committed,
         but on a base that is going. CorruptData: committed or not, the store does not hold what was uploaded.
         """
         if self.commit_sent:
@@ -133,7 +133,7 @@ class Run:
         body = manifests.signable(manifest)
         data = signed.closed(body, self.writer.signing.sign(Purpose.MANIFEST, body))
         if self.plan.deadline.clock() >= self.plan.deadline.at:
-            raise Busy(
+            raise TookTooLong(
                 f"the backup took longer than its timeout and was not committed: since {self.plan.deadline.on_store:%Y-%m-%d %H:%M:%SZ} "
                 "others may take it for dead. Raise spec.timeout, or find out what was slow."
             )

@@ -180,6 +180,8 @@ class Job(Section):
     """Mount points are stored as empty folders."""
     max_chain_length: Annotated[int, Field(ge=1, le=100)] = 30
     """Backups of a chain, its full one included; the run that would exceed it is a full one."""
+    timeout_hours: Annotated[int, Field(ge=1, le=1000)] = 24
+    """A run that takes longer stores nothing."""
     allow_empty: bool = False
     """A source without any file is no error."""
     compression: bool = True

@@ -124,6 +124,7 @@ def execute(config: Backup, job: Job, wish: Wish, machine: Machine, cancel: Canc
             exclude=job.exclude,
             one_file_system=job.one_file_system,
             max_chain_length=job.max_chain_length,
+            timeout_seconds=job.timeout_hours * 3600,
             allow_empty=job.allow_empty,
             compression="Zstd" if job.compression else "None",
             bandwidth_limit=wish.bandwidth_limit,

@@ -20,7 +20,7 @@ TERMS: Final = (
         "A leading / means the folder that was backed up.",
         "`backup-manager show` lists its paths; a leading / means the folder that was backed up.",
     ),
-    ("Raise spec.timeout, or find", "Find"),
+    ("Raise spec.timeout, or find", "Raise timeout_hours of the job, or find"),
     (
         "certificate (PEM) into a Secret, and name it in spec.s3.caBundleSecretRef of the BackupStorage",
         "certificate (PEM) into a file, and name that in AWS_CA_BUNDLE",

@@ -43,20 +43,30 @@ class Document:
 def parsed(text: str, environ: Mapping[str, str]) -> Document:
     """The document. What is no YAML, a doubled key and a variable that is not set are its faults."""
     document = Document()
+    try:
+        _read(text, document, environ)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        document.faults.append(Fault(mark.line + 1 if mark else 1, (), f"is no YAML: {error.problem or error.context}"))
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        document.faults.append(Fault(line, (), f"holds a character that no YAML may hold (code {error.character}): remove it"))
+    except RecursionError:
+        document.faults.append(Fault(1, (), "refers to itself, or is nested too deeply"))
+    except (yaml.YAMLError, ValueError) as error:
+        document.faults.append(Fault(1, (), f"is no YAML: {error}"))
+    return document
+
+
+def _read(text: str, document: Document, environ: Mapping[str, str]) -> None:
     loader = yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()
         if node is not None:
             _examine(node, (), document, environ, loader)
             document.value = loader.construct_document(node)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        document.faults.append(Fault(mark.line + 1 if mark else 1, (), f"is no YAML: {error.problem or error.context}"))
-    except (yaml.YAMLError, ValueError) as error:
-        document.faults.append(Fault(1, (), f"is no YAML: {error}"))
     finally:
         loader.dispose()
-    return document
 
 
 def _examine(node: yaml.Node, path: Path, document: Document, environ: Mapping[str, str], loader: yaml.SafeLoader) -> None:

@@ -118,6 +118,31 @@ def test_a_slot_without_a_run_is_told_once_after_its_grace() -> None:
     assert of_slots(slots, {}, Told(), NOON + DAY, 2 * HOUR)[0] == [], "a job that never ran is new"
 
 
+def test_a_job_that_never_ran_is_missed_at_its_second_slot() -> None:
+    _, told = of_slots({"db": NOON - DAY}, {}, Told(), NOON - HOUR, 2 * HOUR)
+    (message,), told = of_slots({"db": NOON}, {}, told, NOON + 2 * HOUR, 2 * HOUR)
+    assert message.kind == MISSED
+    assert of_slots({"db": NOON}, {}, told, NOON + 3 * HOUR, 2 * HOUR)[0] == []
+
+
+@pytest.mark.parametrize("stopped", [run("cancelled", NOON + HOUR, "Cancelled: asked"), run("failed", NOON + HOUR, "Busy: another one")])
+def test_runs_that_were_stopped_are_no_runs_of_a_slot(stopped: Run) -> None:
+    (message,), _ = of_slots({"db": NOON}, {"db": [run(at=NOON - DAY), stopped]}, Told(), NOON + 2 * HOUR, 2 * HOUR)
+    assert (message.kind, "stopped" in message.body) == (MISSED, True)
+
+
+def test_a_clock_that_was_ahead_silences_nothing() -> None:
+    far = NOON + 3650 * DAY
+    runs = [GOOD, run("failed", far, FULL)]
+    _, told = of_runs({"db": runs}, Told(), far)
+    runs.append(run("failed", NOON + DAY, FULL))
+    (message,), told = of_runs({"db": runs}, told, NOON + DAY)
+    assert message.kind == FAILURE
+    assert of_runs({"db": runs}, told, NOON + DAY + HOUR)[0] == []
+    (missed,), _ = of_slots({"db": NOON + 2 * DAY}, {"db": runs}, told, NOON + 2 * DAY + 2 * HOUR, 2 * HOUR)
+    assert missed.kind == MISSED
+
+
 def test_only_what_is_wanted_is_told() -> None:
     messages = [Message(kind, "", "", NOON) for kind in (FAILURE, RECOVERY)]
     assert wanted(messages, (RECOVERY,)) == messages[1:]

@@ -125,7 +125,23 @@ def test_what_starts_is_bounded_and_never_two_of_one_chain(free: int, taken: tup
 
 def test_another_schedule_begins_anew_and_jobs_that_are_gone_are_forgotten() -> None:
     known = {"a": Mark(DAILY, NOW - timedelta(days=9)), "gone": Mark(DAILY, NOW)}
-    assert marked([job("a", "0 3 * * *")], known, UTC_ZONE, NOW) == {"a": Mark("0 3 * * *", NOW)}
+    assert marked([job("a", "0 3 * * *")], known, UTC_ZONE, NOW) == {"a": Mark("0 3 * * *", NOW, zone="UTC")}
+
+
+def test_another_zone_begins_anew() -> None:
+    known = marked([job("a")], {"a": Mark(DAILY, at("2026-06-01T01:00"))}, UTC_ZONE, at("2026-06-01T01:00"))
+    moved = marked([job("a")], known, ZoneInfo("Asia/Tokyo"), at("2026-06-01T18:00"))
+    assert moved["a"].counted == at("2026-06-01T18:00")
+
+
+def test_a_clock_that_was_behind_for_a_while_runs_nothing_again() -> None:
+    done = {"a": Mark(DAILY, at("2026-06-01T02:00:10"))}
+    behind = marked([job("a")], done, UTC_ZONE, at("1970-01-01T00:01"))
+    assert due([job("a")], behind, (), 1, UTC_ZONE, at("1970-01-02T03:00")).starts == ("a",), "it may be right"
+    ran = {"a": behind["a"].begun(at("1970-01-02T02:00")).ended()}
+    right = marked([job("a")], ran, UTC_ZONE, at("2026-06-01T12:00"))
+    assert due([job("a")], right, (), 1, UTC_ZONE, at("2026-06-01T12:00")).starts == ()
+    assert due([job("a")], right, (), 1, UTC_ZONE, at("2026-06-02T02:00")).starts == ("a",)
 
 
 @pytest.mark.parametrize(
@@ -142,4 +158,5 @@ def test_another_schedule_begins_anew_and_jobs_that_are_gone_are_forgotten() -> 
 def test_a_clock_set_back_neither_doubles_runs_nor_loses_them(schedule: str, ahead: timedelta, counted_anew: bool) -> None:
     known = {"a": Mark(schedule, at("2026-06-01T02:00:10") + ahead)}
     now = at("2026-06-01T02:00:10")
-    assert marked([job("a", schedule)], known, UTC_ZONE, now) == ({"a": Mark(schedule, now)} if counted_anew else known)
+    mark = marked([job("a", schedule)], known, UTC_ZONE, now)["a"]
+    assert (mark.counted, mark.ahead) == ((now, known["a"].counted) if counted_anew else (known["a"].counted, None))

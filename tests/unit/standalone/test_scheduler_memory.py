@@ -15,7 +15,7 @@ NOW = datetime(2026, 6, 1, 12, 0, 0, 250000, tzinfo=UTC)
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
-    marks = {"a": Mark("0 2 * * *", NOW), "b": Mark("@daily", NOW, started=NOW, again=True)}
+    marks = {"a": Mark("0 2 * * *", NOW), "b": Mark("@daily", NOW, started=NOW, again=True, zone="UTC", ahead=NOW)}
     Memory(tmp_path, "scheduler").write(marks, {"a": {"ok": True}})
     assert Memory(tmp_path, "scheduler").read() == (marks, {"a": {"ok": True}})
     assert Memory(tmp_path, "verifier").read() == ({}, {})

@@ -19,9 +19,12 @@ from iot_backup.standalone.journal import Journal
 from iot_backup.standalone.notifying import channels
 from iot_backup.standalone.notifying.spool import Spool
 from iot_backup.standalone.records import Record
+from iot_backup.standalone.scheduling.remembering import Memory
 
 GRACE = timedelta(hours=2)
 """After a slot, until a run of it should have ended."""
+PATIENCE = timedelta(days=1)
+"""The same while runs are under way: they may take long, and others wait for their end. One that takes longer hangs."""
 LOOK = 300.0
 """Seconds between two looks of a service."""
 _log = logging.getLogger(__name__)
@@ -64,13 +67,21 @@ def _of_journal(config: Backup, state: Path, told: Told, zone: tzinfo | None, no
     journal = Journal(state)
     runs = {job: [run for record in journal.of(job) if (run := _run(record))] for job in journal.jobs()}
     messages, told = alerts.of_runs(runs, told, now)
-    missed, told = alerts.of_slots(_slots(config, zone, now), runs, told, now, GRACE) if zone else ([], told)
+    if zone is None:
+        return messages, told
+    grace = _grace(state, now)
+    missed, told = alerts.of_slots(_slots(config, zone, now - grace), runs, told, now, grace)
     return messages + missed, told
 
 
-def _slots(config: Backup, zone: tzinfo, now: datetime) -> dict[str, datetime]:
+def _grace(state: Path, now: datetime) -> timedelta:
+    marks, _ = Memory(state, "scheduler").read()
+    return PATIENCE if any(mark.started and abs(now - mark.started) < PATIENCE for mark in marks.values()) else GRACE
+
+
+def _slots(config: Backup, zone: tzinfo, until: datetime) -> dict[str, datetime]:
     scheduled = {job.id: job.schedule for job in config.jobs if job.enabled and job.schedule}
-    return {job: slot for job, schedule in scheduled.items() if (slot := due.last_slot(schedule, zone, now - GRACE))}
+    return {job: slot for job, schedule in scheduled.items() if (slot := due.last_slot(schedule, zone, until))}
 
 
 def _spooled(notifications: Notifications, config_file: Path, state: Path, decide: Callable[[Told], tuple[list[Message], Told]]) -> None:

@@ -56,7 +56,8 @@ class Spool:
         try:
             value = json.loads((self.folder / "told.json").read_bytes())
             trouble = {job: Trouble(t["reason"], _moment(t["since"]), _moment(t["told"])) for job, t in value["trouble"].items()}
-            return Told(trouble, dict(value["suspicious"]), {job: _moment(slot) for job, slot in value["missed"].items()})
+            missed, known = ({job: _moment(time) for job, time in value.get(name, {}).items()} for name in ("missed", "known"))
+            return Told(trouble, dict(value["suspicious"]), missed, known)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return Told()
 
@@ -67,8 +68,8 @@ class Spool:
                 name = f"{message.time:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}.json"
                 self._put(name, _plain(message, channels))
         trouble = {job: {"reason": t.reason, "since": t.since.isoformat(), "told": t.told.isoformat()} for job, t in told.trouble.items()}
-        missed = {job: slot.isoformat() for job, slot in told.missed.items()}
-        self._put("told.json", {"trouble": trouble, "suspicious": dict(told.suspicious), "missed": missed})
+        missed, known = ({job: time.isoformat() for job, time in times.items()} for times in (told.missed, told.known))
+        self._put("told.json", {"trouble": trouble, "suspicious": dict(told.suspicious), "missed": missed, "known": known})
 
     def waiting(self) -> list[Waiting]:
         """Oldest first. A file that is none of ours is left alone."""

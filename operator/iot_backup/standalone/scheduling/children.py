@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -40,7 +41,12 @@ class Child:
             stdout=subprocess.PIPE,
             preexec_fn=lambda: _leashed(parent),  # noqa: PLW1509 - calls the C library alone, which is loaded
         )
-        threading.Thread(target=lambda: ended(self._awaited(job)), name=f"run of {job}", daemon=True).start()
+        try:
+            threading.Thread(target=lambda: ended(self._awaited(job)), name=f"run of {job}", daemon=True).start()
+        except RuntimeError as error:  # no thread to be had: nobody would hear of its end
+            self.kill()
+            self._process.communicate()
+            raise OSError(errno.EAGAIN, str(error)) from error
 
     def _awaited(self, job: str) -> Ended:
         out, _ = self._process.communicate()

@@ -189,6 +189,8 @@ class Loop:
             self.work.reload()
         except IotBackupError as error:
             _log.error("the config is not taken, the one before stays:\n%s", error)
+        except Exception:  # noqa: BLE001 - a config that nobody foresaw must not end the backups
+            _log.exception("the config is not taken, the one before stays")
         else:
             _log.info("the config was read anew")
         self.notifier.ready(self._status())

@@ -90,10 +90,14 @@ class Memory:
 
 
 def _mark(fields: Mapping[str, Any]) -> Mark:
-    started = fields["started"]
     counted = datetime.fromisoformat(fields["counted"])
-    return Mark(fields["schedule"], counted, datetime.fromisoformat(started) if started else None, bool(fields["again"]))
+    started, ahead = (_moment(fields.get(name)) for name in ("started", "ahead"))
+    return Mark(fields["schedule"], counted, started, bool(fields["again"]), fields.get("zone", ""), ahead)
 
 
 def _plain(mark: Mark) -> dict[str, Any]:
-    return asdict(mark) | {"counted": mark.counted.isoformat(), "started": mark.started and mark.started.isoformat()}
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in asdict(mark).items()}
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -32,6 +32,7 @@ def retired(work: Backups, state: Path, environ: dict[str, str], options: Sequen
         [sys.executable, "-m", "iot_backup", *command], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if done.returncode == _BUSY:
+        _log.info("retention of %s waits for its next run: %s", job.id, done.stderr.strip())
         return
     if done.returncode:
         _log.warning("retention of %s ended with code %d: %s", job.id, done.returncode, done.stderr.strip())

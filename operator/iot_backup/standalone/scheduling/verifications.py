@@ -14,8 +14,10 @@ from iot_backup.standalone import configfile
 from iot_backup.standalone.records import time
 from iot_backup.standalone.scheduling import zones
 from iot_backup.standalone.scheduling.children import Ended
+from iot_backup.standalone.scheduling.remembering import Memory
 
 JOB = "verification"
+_COPY = "verifier.yml"
 _log = logging.getLogger(__name__)
 
 
@@ -26,19 +28,22 @@ class Verifications:
         self,
         file: Path,
         environ: Mapping[str, str],
+        memory: Memory,
         schedule: str,
         options: Sequence[str],
         after_run: Sequence[Callable[[Mapping[str, Any]], None]] = (),
     ) -> None:
         """`options`: those of `verify`, with --config and --state-dir. InvalidSpec."""
-        self._file, self._environ, self._options, self._after_run = file, environ, tuple(options), after_run
+        self._file, self._environ, self._memory, self._options, self._after_run = file, environ, memory, tuple(options), after_run
         self.jobs = (Timed(JOB, schedule, JOB),)
         self.parallel = 1
         self.reload()
 
     def reload(self) -> None:
-        """Runs read the file themselves; InvalidSpec tells that they will not be able to."""
+        """Runs read the file themselves; InvalidSpec tells that they will not be able to. AccessDenied."""
         self.config = configfile.loaded(self._file, self._environ)
+        self.file = self._memory.put(_COPY, self._file.read_bytes())
+        """The config that holds, as it was written: it names who is told if the file was spoilt since."""
         self.zone: tzinfo = zones.chosen(self.config.time_zone, self._environ)
 
     def is_free(self, job: str) -> bool:  # noqa: ARG002 - a reader waits for nobody
