@@ -10,7 +10,17 @@ from datetime import timedelta
 import pytest
 
 from iot_backup.core import layout
-from iot_backup.errors import AccessDenied, Busy, Cancelled, CorruptData, Internal, IotBackupError, NotFound, ParentGone, StorageUnavailable
+from iot_backup.errors import (
+    AccessDenied,
+    Cancelled,
+    CorruptData,
+    Internal,
+    IotBackupError,
+    NotFound,
+    ParentGone,
+    StorageUnavailable,
+    TookTooLong,
+)
 from iot_backup.repository.commit import Base, Run
 from iot_backup.repository.opening import Repository
 from iot_backup.storage.memory import MemoryStore
@@ -158,7 +168,7 @@ def test_nothing_is_committed_after_the_deadline() -> None:
     run.announce()
     outcome = uploaded(repository, run)
     time[0] = 100.0
-    with pytest.raises(Busy, match="timeout"):
+    with pytest.raises(TookTooLong, match="timeout"):
         run.commit(outcome)
     assert not run.commit_sent
     assert run.member.manifest not in world.store.objects
