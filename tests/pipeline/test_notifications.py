@@ -30,14 +30,23 @@ JOB = "historian"
 class Hook:
     """A webhook that keeps what it gets."""
 
-    def __init__(self, port: int = 0, answer: int = 200) -> None:
+    def __init__(self, port: int = 0, answer: int = 200, moved_to: str = "") -> None:
         self.got: list[dict[str, Any]] = []
+        self.asked: list[str] = []
+        """Paths that somebody wanted to read."""
         hook = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 hook.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 self.send_response(answer)
+                if moved_to:
+                    self.send_header("Location", moved_to)
+                self.end_headers()
+
+            def do_GET(self) -> None:
+                hook.asked.append(self.path)
+                self.send_response(200)
                 self.end_headers()
 
             def log_message(self, *_: object) -> None: ...
@@ -109,10 +118,20 @@ def test_what_nobody_wants_to_hear_is_not_told(manager: Manager, hook: Hook) -> 
 
 
 class Mailbox:
-    def __init__(self) -> None:
+    def __init__(self, gone: str = "") -> None:
         self.mails: list[tuple[str, Mail]] = []
+        self.reached: list[list[str]] = []
+        """By mail its recipients."""
+        self.gone = gone
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802 - as aiosmtpd calls it
+        if address == self.gone:
+            return "550 no such user"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - as aiosmtpd calls it
+        self.reached.append(envelope.rcpt_tos)
         self.mails.append((session.auth_data.login.decode() if session.auth_data else "", message_from_bytes(envelope.content)))
         return "250 OK"
 
@@ -181,6 +200,42 @@ def test_a_password_is_not_sent_without_tls(manager: Manager) -> None:
         assert "secret word" not in answer.out + answer.err
     finally:
         controller.stop()
+
+
+def test_a_recipient_that_is_refused_is_told_of_and_the_others_get_it_once(manager: Manager, tmp_path: Path) -> None:
+    box = Mailbox(gone="gone@example.com")
+    controller = Controller(box, hostname="127.0.0.1", port=free_port())
+    controller.start()
+    try:
+        recipients = ["ok@example.com", "gone@example.com"]
+        tell(manager, email={"smtp_server": f"127.0.0.1:{controller.port}", "recipients": recipients, "tls": "none"})
+        answer = manager.run("notify", "test", "--output", "json")
+        assert answer.code == 69
+        assert answer.json["email"].startswith("sent, but")
+        assert "refused gone@example.com (550 no such user)" in answer.json["email"]
+        fail(manager)
+        log = tmp_path / "state" / "notices" / "problems.log"
+        wait_until("it is logged", lambda: log.exists() and "gone@example.com" in log.read_text())
+        wait_until("nothing waits", lambda: not waiting(tmp_path))
+        assert box.reached == [["ok@example.com"], ["ok@example.com"]], "the test, and the failure"
+    finally:
+        controller.stop()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_webhook_that_has_moved_took_nothing(manager: Manager, status: int) -> None:
+    with closing(Hook(answer=status, moved_to="/login/secret")) as hook:
+        tell(manager, slack=slack(hook.port))
+        answer = manager.run("notify", "test", "--output", "json")
+        assert answer.code == 69
+        assert f"HTTP {status}" in answer.json["slack"]
+        assert "notifications.slack.webhook_url" in answer.json["slack"]
+        assert "secret" not in answer.out + answer.err
+        assert (len(hook.got), hook.asked) == (1, [])
+
+
+def waiting(base: Path) -> list[Path]:
+    return list((base / "state" / "notices").glob("[0-9]*.json"))
 
 
 def free_port() -> int:

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from iot_backup.core.alerts import Message
 from iot_backup.standalone.config import Backup
 from iot_backup.standalone.notifying import channels
-from iot_backup.standalone.notifying.channels import Undelivered
+from iot_backup.standalone.notifying.channels import Send, Undelivered
 from iot_backup.standalone.notifying.spool import Spool
 
 GIVEN_UP = timedelta(days=3)
 """A message so old helps nobody any more."""
 WAITS = (5.0, 20.0, 40.0)
 """Seconds between this process's tries."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one message and one channel."""
+
+    taken: bool
+    """It is not sent again."""
+    remark: str
+    """Why not; or what is to be said although it was, mostly nothing."""
+
+    def __str__(self) -> str:
+        return ", ".join(part for part in ("sent" if self.taken else "", self.remark) if part)
 
 
 def delivered(config: Backup, state: Path, waits: tuple[float, ...] = WAITS, pause: Callable[[float], None] = time.sleep) -> int:
@@ -32,11 +46,11 @@ def delivered(config: Backup, state: Path, waits: tuple[float, ...] = WAITS, pau
 
 
 def tested(config: Backup, now: datetime) -> dict[str, str]:
-    """A message to each channel; by name what became of it: `sent`, or why not."""
+    """A message to each channel; by name what became of it: `sent`, that and who did not get it, or why not."""
     if config.notifications is None:
         return {}
     message = Message("test", "a test", "This is a test message of backup-manager: whoever reads it will be told of failures, too.", now)
-    return {name: _sent(send, message) or "sent" for name, send in channels.of(config.notifications, config.site).items()}
+    return {name: str(_sent(send, message)) for name, send in channels.of(config.notifications, config.site).items()}
 
 
 def _once(config: Backup, spool: Spool, now: datetime) -> None:
@@ -49,20 +63,21 @@ def _once(config: Backup, spool: Spool, now: datetime) -> None:
             if name not in sends or now - waiting.message.time > GIVEN_UP:
                 spool.log(f"given up: {name}: {waiting.message.subject}", now)
                 continue
-            problem = "" if name in dead else _sent(sends[name], waiting.message)
-            if problem:
-                dead.add(name)
-                spool.log(f"{name}: {problem}", now)
+            if name not in dead:
+                outcome = _sent(sends[name], waiting.message)
+                if not outcome.taken:
+                    dead.add(name)
+                if outcome.remark:
+                    spool.log(f"{name}: {outcome}", now)
             if name in dead:
                 left.append(name)
         spool.left(waiting, left)
 
 
-def _sent(send: Callable[[Message], None], message: Message) -> str:
+def _sent(send: Send, message: Message) -> Outcome:
     try:
-        send(message)
+        return Outcome(taken=True, remark=send(message))
     except Undelivered as error:
-        return str(error)
+        return Outcome(taken=False, remark=str(error))
     except Exception as error:  # noqa: BLE001 - a plugin's defect must not keep the other channels from hearing
-        return f"{type(error).__name__}"
-    return ""
+        return Outcome(taken=False, remark=type(error).__name__)
