@@ -7,9 +7,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.message import Message as Mail
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +20,15 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
+from iot_backup.core.alerts import Message, Told
+from iot_backup.standalone import configfile
+from iot_backup.standalone.config import Backup
+from iot_backup.standalone.journal import Journal
+from iot_backup.standalone.notifying import noticing
+from iot_backup.standalone.notifying.spool import Spool
+from iot_backup.standalone.records import Record
 from tests.cluster.certificates import Authority
+from tests.pipeline import manager as processes
 from tests.pipeline.manager import Manager, wait_until
 from tests.pipeline.worker_process import ROOT
 
@@ -30,7 +38,8 @@ JOB = "historian"
 class Hook:
     """A webhook that keeps what it gets."""
 
-    def __init__(self, port: int = 0, answer: int = 200, moved_to: str = "") -> None:
+    def __init__(self, port: int = 0, answer: int = 200, moved_to: str = "", meanwhile: Callable[[], object] = lambda: None) -> None:
+        """`meanwhile`: done before each answer."""
         self.got: list[dict[str, Any]] = []
         self.asked: list[str] = []
         """Paths that somebody wanted to read."""
@@ -39,6 +48,7 @@ class Hook:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 hook.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                meanwhile()
                 self.send_response(answer)
                 if moved_to:
                     self.send_header("Location", moved_to)
@@ -54,6 +64,11 @@ class Hook:
         self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.port = int(self.server.server_address[1])
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def subjects(self) -> list[str]:
+        """As Slack gets them."""
+        return [each["text"].partition("*\n")[0].partition("] ")[2] for each in self.got]
 
     def close(self) -> None:
         self.server.shutdown()
@@ -115,6 +130,27 @@ def test_what_nobody_wants_to_hear_is_not_told(manager: Manager, hook: Hook) -> 
     manager.record(JOB)
     wait_until("the recovery is told", lambda: hook.got)
     assert ["works again" in each["text"] for each in hook.got] == [True]
+
+
+def waiting(base: Path) -> list[Path]:
+    """Files of messages."""
+    return sorted((base / "state" / "notices").glob("[0-9]*.json"))
+
+
+def spooled(base: Path, *subjects: str, channels: Sequence[str] = ("slack",)) -> Spool:
+    """The state folder's, with these messages."""
+    spool = Spool(base / "state")
+    spool.folder.mkdir(parents=True, exist_ok=True)
+    now = datetime.now(UTC)
+    spool.keep(
+        [Message("failure", subject, "what to do", now + timedelta(seconds=n)) for n, subject in enumerate(subjects)], channels, Told()
+    )
+    return spool
+
+
+def loaded(manager: Manager) -> Backup:
+    manager.run("config", "check")
+    return configfile.loaded(manager.base / "backup.yml", {})
 
 
 class Mailbox:
@@ -234,10 +270,6 @@ def test_a_webhook_that_has_moved_took_nothing(manager: Manager, status: int) ->
         assert (len(hook.got), hook.asked) == (1, [])
 
 
-def waiting(base: Path) -> list[Path]:
-    return list((base / "state" / "notices").glob("[0-9]*.json"))
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -280,11 +312,6 @@ def test_the_channels_can_be_tried(manager: Manager, hook: Hook) -> None:
 
 def test_a_service_looks_again_and_again(manager: Manager, hook: Hook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A slot that passed without a run, while nothing ends that could tell of it, and a message that nobody took."""
-    from iot_backup.standalone import configfile
-    from iot_backup.standalone.journal import Journal
-    from iot_backup.standalone.notifying import noticing
-    from iot_backup.standalone.records import Record
-
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "operator"))
     tell(manager, slack=slack(hook.port))
     manager.jobs[0]["schedule"] = "0 * * * *"
@@ -296,3 +323,43 @@ def test_a_service_looks_again_and_again(manager: Manager, hook: Hook, tmp_path:
     noticing.again_and_again(lambda: noticing.noticed(config, file, tmp_path / "state", UTC), 0.2)
     wait_until("it is told", lambda: hook.got)
     assert "backup of historian was missed" in hook.got[0]["text"]
+
+
+class Dripping:
+    """A server that never ends its answer, and never is silent for long."""
+
+    def __init__(self) -> None:
+        self._ended = threading.Event()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._socket.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=self._drip, args=(self._socket.accept()[0],), daemon=True).start()
+
+    def _drip(self, client: socket.socket) -> None:
+        with client, suppress(OSError):
+            client.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while not self._ended.wait(0.1):
+                client.sendall(b"x")
+
+    def close(self) -> None:
+        self._ended.set()
+        self._socket.close()
+
+
+def test_a_server_that_drips_its_answer_holds_up_neither_the_others_nor_the_process(
+    manager: Manager, hook: Hook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasty = f"from iot_backup.standalone.notifying import delivering; delivering.LIMIT = 1.5; {processes._PROGRAM}"
+    monkeypatch.setattr(processes, "_PROGRAM", hasty)
+    with closing(Dripping()) as dripping:
+        tell(manager, slack=slack(dripping.port), urls=[f"json://127.0.0.1:{hook.port}/"])
+        spooled(tmp_path, "first", "second", channels=("slack", "urls[0]"))
+        answer = manager.run("notify", "deliver", "--once")
+    assert answer.code == 69
+    assert [each["title"] for each in hook.got] == ["[backup default] first", "[backup default] second"]
+    assert (tmp_path / "state" / "notices" / "problems.log").read_text().count("slack: it did not answer within 1.5 seconds") == 1
+    assert [json.loads(file.read_text())["channels"] for file in waiting(tmp_path)] == [["slack"]] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ GIVEN_UP = timedelta(days=3)
 """A message so old helps nobody any more."""
 WAITS = (5.0, 20.0, 40.0)
 """Seconds between this process's tries."""
+LIMIT = 60.0
+"""Seconds for one message and one channel: a server's patience counts anew with each byte that it drips."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,18 @@ def _once(config: Backup, spool: Spool, now: datetime) -> None:
 
 
 def _sent(send: Send, message: Message) -> Outcome:
+    """In a thread, which is left behind where it takes too long: it does not keep this process from its end."""
+    found: list[Outcome] = []
+    thread = threading.Thread(target=lambda: found.append(_tried(send, message)), name="sending", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        return Outcome(taken=False, remark=str(error))
+    thread.join(LIMIT)
+    return found[0] if found else Outcome(taken=False, remark=f"it did not answer within {LIMIT:g} seconds")
+
+
+def _tried(send: Send, message: Message) -> Outcome:
     try:
         return Outcome(taken=True, remark=send(message))
     except Undelivered as error:
