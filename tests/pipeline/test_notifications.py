@@ -24,7 +24,7 @@ from iot_backup.core.alerts import Message, Told
 from iot_backup.standalone import configfile
 from iot_backup.standalone.config import Backup
 from iot_backup.standalone.journal import Journal
-from iot_backup.standalone.notifying import noticing
+from iot_backup.standalone.notifying import delivering, noticing
 from iot_backup.standalone.notifying.spool import Spool
 from iot_backup.standalone.records import Record
 from tests.cluster.certificates import Authority
@@ -363,3 +363,33 @@ def test_a_server_that_drips_its_answer_holds_up_neither_the_others_nor_the_proc
     assert [each["title"] for each in hook.got] == ["[backup default] first", "[backup default] second"]
     assert (tmp_path / "state" / "notices" / "problems.log").read_text().count("slack: it did not answer within 1.5 seconds") == 1
     assert [json.loads(file.read_text())["channels"] for file in waiting(tmp_path)] == [["slack"]] * 2
+
+
+def test_who_finds_another_one_delivering_goes_away(manager: Manager, hook: Hook, tmp_path: Path) -> None:
+    tell(manager, slack=slack(hook.port))
+    spool = spooled(tmp_path, "first")
+    with spool.alone("deliver"):
+        assert manager.run("notify", "deliver").code == 69
+    assert not hook.got
+    assert manager.run("notify", "deliver").code == 0
+    assert len(hook.got) == 1
+
+
+def test_what_is_spooled_while_somebody_delivers_is_delivered_by_that_one(manager: Manager, tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "state")
+    ended: list[int] = []
+
+    def meanwhile() -> None:
+        if not ended:
+            ended.append(0)
+            spooled(tmp_path, "second")
+            ended.append(manager.run("notify", "deliver").code)  # as the run does that spooled it
+
+    with closing(Hook(meanwhile=meanwhile)) as hook:
+        tell(manager, slack=slack(hook.port))
+        config = loaded(manager)
+        spooled(tmp_path, "first")
+        assert delivering.delivered(config, tmp_path / "state", ()) == 0
+        assert ended == [0, 69], "it found the lock taken"
+        assert hook.subjects == ["first", "second"]
+    assert not spool.waiting()

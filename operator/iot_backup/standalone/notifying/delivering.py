@@ -37,15 +37,21 @@ class Outcome:
 
 
 def delivered(config: Backup, state: Path, waits: tuple[float, ...] = WAITS, pause: Callable[[float], None] = time.sleep) -> int:
-    """Deliver until nothing waits any more, or nothing more is tried; how many messages are left."""
-    spool = Spool(state)
-    for wait in (*waits, None):
-        with spool.alone("deliver"):
-            _once(config, spool, datetime.now(UTC))
-        if wait is None or not spool.waiting():
-            break
-        pause(wait)
-    return len(spool.waiting())
+    """Deliver until nothing waits any more, or nothing more is tried; how many messages are left. Where another process delivers, it is left to that one.
+    OSError where the state folder cannot be used."""
+    spool, left = Spool(state), list(waits)
+    while True:
+        with spool.alone_or_not("deliver") as ours:
+            if not ours:  # that one reads the spool again, see below
+                return len(spool.waiting())
+            seen = _once(_Round(config, spool, datetime.now(UTC)), spool)
+        # Only now that the lock is free: whoever spooled a message while we held it has found it taken, and left the message to us.
+        waiting = spool.waiting()
+        if not seen.issuperset(each.file.name for each in waiting):
+            continue
+        if not waiting or not left:
+            return len(waiting)
+        pause(left.pop(0))
 
 
 def tested(config: Backup, now: datetime) -> dict[str, str]:
@@ -56,25 +62,40 @@ def tested(config: Backup, now: datetime) -> dict[str, str]:
     return {name: str(_sent(send, message)) for name, send in channels.of(config.notifications, config.site).items()}
 
 
-def _once(config: Backup, spool: Spool, now: datetime) -> None:
-    """Each message, oldest first, to each of its channels; a channel that failed is left alone for the rest of this round."""
-    sends = channels.of(config.notifications, config.site) if config.notifications else {}
-    dead: set[str] = set()
+class _Round:
+    """Tries of one process, one after the other; a channel that failed is left alone until the next round."""
+
+    def __init__(self, config: Backup, spool: Spool, now: datetime) -> None:
+        self.sends = channels.of(config.notifications, config.site) if config.notifications else {}
+        self.now = now
+        self._spool = spool
+        self._dead: set[str] = set()
+
+    def take(self, name: str, message: Message) -> bool:
+        """Whether the channel took it."""
+        if name in self._dead:
+            return False
+        outcome = _sent(self.sends[name], message)
+        if outcome.remark:
+            self._spool.log(f"{name}: {outcome}", self.now)
+        if not outcome.taken:
+            self._dead.add(name)
+        return outcome.taken
+
+
+def _once(round_: _Round, spool: Spool) -> set[str]:
+    """Each message, oldest first, to each of its channels; the files that were seen."""
+    seen = set()
     for waiting in spool.waiting():
+        seen.add(waiting.file.name)
         left = []
         for name in waiting.channels:
-            if name not in sends or now - waiting.message.time > GIVEN_UP:
-                spool.log(f"given up: {name}: {waiting.message.subject}", now)
-                continue
-            if name not in dead:
-                outcome = _sent(sends[name], waiting.message)
-                if not outcome.taken:
-                    dead.add(name)
-                if outcome.remark:
-                    spool.log(f"{name}: {outcome}", now)
-            if name in dead:
+            if name not in round_.sends or round_.now - waiting.message.time > GIVEN_UP:
+                spool.log(f"given up: {name}: {waiting.message.subject}", round_.now)
+            elif not round_.take(name, waiting.message):
                 left.append(name)
         spool.left(waiting, left)
+    return seen
 
 
 def _sent(send: Send, message: Message) -> Outcome:

@@ -43,11 +43,27 @@ class Spool:
     @contextmanager
     def alone(self, name: str) -> Iterator[None]:
         """Hold `notice` or `deliver`; others wait."""
+        with self._lock(name) as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def alone_or_not(self, name: str) -> Iterator[bool]:
+        """The same, without waiting: whether it is held."""
+        with self._lock(name) as descriptor:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+    @contextmanager
+    def _lock(self, name: str) -> Iterator[int]:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self.folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
+            yield descriptor
         finally:
             os.close(descriptor)
 
