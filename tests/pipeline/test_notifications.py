@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
 import threading
@@ -30,6 +31,7 @@ from iot_backup.standalone.records import Record
 from tests.cluster.certificates import Authority
 from tests.pipeline import manager as processes
 from tests.pipeline.manager import Manager, wait_until
+from tests.pipeline.sites import small_disk
 from tests.pipeline.worker_process import ROOT
 
 JOB = "historian"
@@ -393,3 +395,91 @@ def test_what_is_spooled_while_somebody_delivers_is_delivered_by_that_one(manage
         assert ended == [0, 69], "it found the lock taken"
         assert hook.subjects == ["first", "second"]
     assert not spool.waiting()
+
+
+def fill(folder: Path) -> None:
+    with (folder / "ballast").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.fixture
+def small_state(tmp_path: Path) -> Iterator[Path]:
+    """The state folder, on a disk of 256 KiB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    with small_disk(tmp_path / "state", "256k") as state:
+        yield state
+
+
+def test_who_has_it_does_not_get_it_again_although_the_state_folder_is_full(
+    manager: Manager, hook: Hook, small_state: Path, tmp_path: Path
+) -> None:
+    tell(manager, slack=slack(hook.port), urls=[f"json://127.0.0.1:{free_port()}/"])
+    spooled(tmp_path, "first", "second", channels=("slack", "urls[0]"))
+    fill(small_state)
+    for _ in range(2):
+        assert manager.run("notify", "deliver", "--once").code == 69
+    assert hook.subjects == ["first", "second"]
+    assert [json.loads(file.read_text())["channels"] for file in waiting(tmp_path)] == [["urls[0]"]] * 2
+    assert not list((small_state / "notices").glob(".*.new"))
+
+
+def test_a_process_knows_what_it_sent_although_the_spool_cannot_be_changed(
+    manager: Manager, hook: Hook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    tell(manager, slack=slack(hook.port))
+    config = loaded(manager)
+    spooled(tmp_path, "first", "second")
+    monkeypatch.setattr(Spool, "left", failing)
+    assert delivering.delivered(config, tmp_path / "state", (0.0, 0.0), lambda _: None) == 2
+    assert len(hook.got) == 2
+    assert "Input/output error" in (tmp_path / "state" / "notices" / "problems.log").read_text()
+
+
+def test_what_crashes_left_is_swept(manager: Manager, hook: Hook, tmp_path: Path) -> None:
+    tell(manager, slack=slack(hook.port))
+    folder = spooled(tmp_path, "first").folder
+    old, young = folder / ".20260101T000000-00000000.json.new", folder / ".told.json.new"
+    for file in (old, young):
+        file.touch()
+    os.utime(old, (time.time() - 7200,) * 2)
+    assert manager.run("notify", "deliver").code == 0
+    assert (old.exists(), young.exists()) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("of", "made", "left"),
+    [
+        (timedelta(days=4), timedelta(), 1),
+        (timedelta(days=4), timedelta(days=2), 1),
+        (timedelta(days=4), timedelta(days=4), 0),
+        (timedelta(days=4), None, 0),
+        (timedelta(), timedelta(days=-400), 1),
+        (timedelta(days=20000), timedelta(days=20000), 1),
+    ],
+    ids=[
+        "made now of an old run",
+        "made lately",
+        "made long ago",
+        "by an earlier version",
+        "made while the clock was ahead",
+        "made in 1970",
+    ],
+)
+def test_a_message_is_given_up_by_its_own_age(manager: Manager, tmp_path: Path, of: timedelta, made: timedelta | None, left: int) -> None:
+    tell(manager, slack=slack(free_port()))
+    config, now = loaded(manager), datetime.now(UTC)
+    spool = Spool(tmp_path / "state")
+    spool.folder.mkdir(parents=True)
+    spool.keep([Message("failure", "first", "", now - of)], ["slack"], Told())
+    (file,) = waiting(tmp_path)
+    value = json.loads(file.read_text())
+    value.pop("made", None)
+    file.write_text(json.dumps(value | ({} if made is None else {"made": (now - made).isoformat()})))
+    assert delivering.delivered(config, tmp_path / "state", ()) == left
+    assert [each.made <= datetime.now(UTC) for each in spool.waiting()] == [True] * left, "else it would never be old"
+    assert ("given up" in (spool.folder / "problems.log").read_text()) == (not left)

@@ -40,11 +40,12 @@ def delivered(config: Backup, state: Path, waits: tuple[float, ...] = WAITS, pau
     """Deliver until nothing waits any more, or nothing more is tried; how many messages are left. Where another process delivers, it is left to that one.
     OSError where the state folder cannot be used."""
     spool, left = Spool(state), list(waits)
+    got: set[tuple[str, str]] = set()
     while True:
         with spool.alone_or_not("deliver") as ours:
             if not ours:  # that one reads the spool again, see below
                 return len(spool.waiting())
-            seen = _once(_Round(config, spool, datetime.now(UTC)), spool)
+            seen = _once(_Round(config, spool, datetime.now(UTC)), spool, got)
         # Only now that the lock is free: whoever spooled a message while we held it has found it taken, and left the message to us.
         waiting = spool.waiting()
         if not seen.issuperset(each.file.name for each in waiting):
@@ -83,18 +84,27 @@ class _Round:
         return outcome.taken
 
 
-def _once(round_: _Round, spool: Spool) -> set[str]:
-    """Each message, oldest first, to each of its channels; the files that were seen."""
+def _once(round_: _Round, spool: Spool, got: set[tuple[str, str]]) -> set[str]:
+    """Each message, oldest first, to each of its channels; the files that were seen. `got`: file and channel, what this process sent; where the spool
+    cannot be written, only it knows."""
     seen = set()
     for waiting in spool.waiting():
-        seen.add(waiting.file.name)
+        file = waiting.file.name
+        seen.add(file)
         left = []
         for name in waiting.channels:
-            if name not in round_.sends or round_.now - waiting.message.time > GIVEN_UP:
+            if (file, name) in got:
+                continue
+            if name not in round_.sends or round_.now - waiting.since(round_.now) > GIVEN_UP:
                 spool.log(f"given up: {name}: {waiting.message.subject}", round_.now)
-            elif not round_.take(name, waiting.message):
+            elif round_.take(name, waiting.message):
+                got.add((file, name))
+            else:
                 left.append(name)
-        spool.left(waiting, left)
+        try:
+            spool.left(waiting, left, round_.now)
+        except OSError as error:  # the messages behind it are to go, too
+            spool.log(f"{file} stays as it is, and may be sent again: {error.strerror}", round_.now)
     return seen
 
 
