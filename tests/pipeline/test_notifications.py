@@ -397,6 +397,21 @@ def test_what_is_spooled_while_somebody_delivers_is_delivered_by_that_one(manage
     assert not spool.waiting()
 
 
+def test_a_service_leaves_no_zombies(manager: Manager, hook: Hook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def children() -> set[str]:
+        return {pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "operator"))
+    tell(manager, slack=slack(hook.port))
+    config, before = loaded(manager), children()
+    now = datetime.now(UTC)
+    Journal(tmp_path / "state").add(Record(JOB, "full", "failed", start_time=now, end_time=now, error="StorageUnavailable: x"))
+    noticing.noticed(config, tmp_path / "backup.yml", tmp_path / "state")
+    assert children() - before, "it delivers in a process of its own"
+    wait_until("it is told", lambda: hook.got)
+    wait_until("its process is gone", lambda: not children() - before)
+
+
 def fill(folder: Path) -> None:
     with (folder / "ballast").open("wb", buffering=0) as file, suppress(OSError):
         while True:

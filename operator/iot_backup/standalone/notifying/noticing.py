@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
@@ -92,13 +93,16 @@ def _spooled(notifications: Notifications, config_file: Path, state: Path, decid
 def _start(config_file: Path, state: Path) -> None:
     """A process of its own, which outlives this one and holds nothing of it."""
     command: Sequence[str] = ["notify", "deliver", "--config", str(config_file), "--state-dir", str(state)]
-    subprocess.Popen(  # noqa: S603 - ourselves
+    process = subprocess.Popen(  # noqa: S603 - ourselves
         [sys.executable, "-m", "iot_backup", *command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-    ).returncode = 0  # nobody waits for it: not even Python, which would warn
+    )
+    # A service would collect zombies. Where no thread can be started, Python reaps it when it starts the next process.
+    with suppress(RuntimeError):
+        threading.Thread(target=process.wait, name="reaping", daemon=True).start()
 
 
 def _run(record: Record) -> Run | None:
