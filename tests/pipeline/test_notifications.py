@@ -427,6 +427,32 @@ def small_state(tmp_path: Path) -> Iterator[Path]:
         yield state
 
 
+def test_a_failure_is_told_once_although_the_state_folder_is_full(manager: Manager, hook: Hook, small_state: Path) -> None:
+    tell(manager, slack=slack(hook.port))
+    manager.record(JOB)
+    fill(small_state)
+    for _ in range(2):
+        fail(manager)
+    wait_until("it is told", lambda: hook.got)
+    assert "KeyMissing" in hook.got[0]["text"]
+    manager.jobs[0]["source"] += "-gone"
+    manager.record(JOB, code=66)
+    wait_until("another reason is told", lambda: len(hook.got) > 1)
+    assert "KeyMissing" not in hook.got[1]["text"]
+    (small_state / "ballast").unlink()
+    manager.jobs[0]["source"] = manager.jobs[0]["source"].removesuffix("-gone")
+    fail(manager)
+    wait_until("what is told can be kept again", (small_state / "notices" / "told.json").exists)
+    assert not list((small_state / "notices").glob(".*.new"))
+
+
+def test_messages_from_standard_input_are_checked(manager: Manager, hook: Hook) -> None:
+    tell(manager, slack=slack(hook.port))
+    answer = manager.run("notify", "deliver", "--stdin")
+    assert answer.code == 64
+    assert "standard input has no messages" in answer.err
+
+
 def test_who_has_it_does_not_get_it_again_although_the_state_folder_is_full(
     manager: Manager, hook: Hook, small_state: Path, tmp_path: Path
 ) -> None:

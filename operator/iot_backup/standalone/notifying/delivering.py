@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -53,6 +53,20 @@ def delivered(config: Backup, state: Path, waits: tuple[float, ...] = WAITS, pau
         if not waiting or not left:
             return len(waiting)
         pause(left.pop(0))
+
+
+def passed_on(
+    config: Backup, state: Path, messages: Sequence[Message], waits: tuple[float, ...] = WAITS, pause: Callable[[float], None] = time.sleep
+) -> int:
+    """Deliver these, which the spool had no room for; how many are lost, since some channel did not take them."""
+    pending = [(name, message) for message in messages for name in channels.names(config.notifications)]
+    for wait in (*waits, None):
+        round_ = _Round(config, Spool(state), datetime.now(UTC))
+        pending = [(name, message) for name, message in pending if not round_.take(name, message)]
+        if wait is None or not pending:
+            break
+        pause(wait)
+    return len({message for _, message in pending})
 
 
 def tested(config: Backup, now: datetime) -> dict[str, str]:

@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from iot_backup.core.alerts import Message, Told, Trouble
+from iot_backup.core.alerts import AGAIN, Message, Told, Trouble
 
 _LOG_LINES = 200
 _ABANDONED = 3600.0
@@ -162,11 +162,12 @@ class Spool:
         return new
 
     def _sweep(self) -> None:
-        """Without what crashes left."""
-        for file in self.folder.glob(".*.new"):
-            with suppress(OSError):
-                if time.time() - file.stat().st_mtime > _ABANDONED:
-                    file.unlink()
+        """Without what crashes left, and marks of `direct` that say nothing any more."""
+        for pattern, seconds in ((".*.new", _ABANDONED), (".*.direct", AGAIN.total_seconds())):
+            for file in self.folder.glob(pattern):
+                with suppress(OSError):
+                    if time.time() - file.stat().st_mtime > seconds:
+                        file.unlink()
 
 
 def plain(message: Message) -> dict[str, Any]:
