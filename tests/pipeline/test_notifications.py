@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -397,19 +398,40 @@ def test_what_is_spooled_while_somebody_delivers_is_delivered_by_that_one(manage
     assert not spool.waiting()
 
 
-def test_a_service_leaves_no_zombies(manager: Manager, hook: Hook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def children() -> set[str]:
-        return {pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+def children() -> set[str]:
+    """Pids of this process's, those that ended and were not reaped, too."""
+    return {pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
 
+
+def failed_run(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """What a service does after it."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "operator"))
+    config, now, state = loaded(manager), datetime.now(UTC), manager.base / "state"
+    Journal(state).add(Record(JOB, "full", "failed", start_time=now, end_time=now, error="StorageUnavailable: x"))
+    return lambda: noticing.noticed(config, manager.base / "backup.yml", state)
+
+
+def test_a_service_leaves_no_zombies(manager: Manager, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
     tell(manager, slack=slack(hook.port))
-    config, before = loaded(manager), children()
-    now = datetime.now(UTC)
-    Journal(tmp_path / "state").add(Record(JOB, "full", "failed", start_time=now, end_time=now, error="StorageUnavailable: x"))
-    noticing.noticed(config, tmp_path / "backup.yml", tmp_path / "state")
+    look, before = failed_run(manager, monkeypatch), children()
+    look()
     assert children() - before, "it delivers in a process of its own"
     wait_until("it is told", lambda: hook.got)
     wait_until("its process is gone", lambda: not children() - before)
+
+
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+def test_people_are_told_although_no_thread_can_be_started(manager: Manager, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    tell(manager, slack=slack(hook.port))
+    look, before = failed_run(manager, monkeypatch), children()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", failing)
+        look()
+    wait_until("it is told", lambda: hook.got)
+    wait_until("the next process reaps it", lambda: subprocess.run(["true"], check=True) and not children() - before)
 
 
 def fill(folder: Path) -> None:
