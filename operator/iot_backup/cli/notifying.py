@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from iot_backup.cli.options import Setting, common
+
+if TYPE_CHECKING:
+    from iot_backup.core.alerts import Message
 
 
 @click.group()
@@ -35,15 +41,30 @@ def test_(setting: Setting) -> int:
 
 @notify.command()
 @click.option("--once", is_flag=True, help="Try each channel once, instead of for a minute.")
+@click.option("--stdin", is_flag=True, help="Deliver messages from standard input, instead: the state folder had no room for them.")
 @common
-def deliver(setting: Setting, once: bool) -> int:
+def deliver(setting: Setting, once: bool, stdin: bool) -> int:
     """Deliver the messages that wait in the state folder. Runs of `execute`, `run` and `verify` start it by themselves."""
     from iot_backup.errors import StorageUnavailable
     from iot_backup.standalone import environment
     from iot_backup.standalone.notifying import delivering
 
-    state = environment.state_folder(setting.state_dir, os.environ)
-    left = delivering.delivered(setting.config(), state, () if once else delivering.WAITS)
+    state, waits = environment.state_folder(setting.state_dir, os.environ), () if once else delivering.WAITS
+    if stdin:
+        lost = delivering.passed_on(setting.config(), state, _messages(sys.stdin.buffer.read()), waits)
+        return StorageUnavailable.exit_code if lost else 0
+    left = delivering.delivered(setting.config(), state, waits)
     if left:
         click.echo(f"{left} messages wait for their channels: {state / 'notices' / 'problems.log'} says why", err=True)
     return StorageUnavailable.exit_code if left else 0
+
+
+def _messages(text: bytes) -> list[Message]:
+    """InvalidSpec for what is no JSON array of them."""
+    from iot_backup.errors import InvalidSpec
+    from iot_backup.standalone.notifying import spool
+
+    try:
+        return [spool.of_plain(fields) for fields in json.loads(text)]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidSpec(f"standard input has no messages: {type(error).__name__}: {error}") from error

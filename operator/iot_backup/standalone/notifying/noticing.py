@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,8 @@ from iot_backup.core import alerts, due
 from iot_backup.core.alerts import Message, Run, Told
 from iot_backup.standalone.config import Backup, Notifications
 from iot_backup.standalone.journal import Journal
-from iot_backup.standalone.notifying import channels
-from iot_backup.standalone.notifying.spool import Spool
+from iot_backup.standalone.notifying import channels, direct
+from iot_backup.standalone.notifying.spool import Spool, plain
 from iot_backup.standalone.records import Record
 from iot_backup.standalone.scheduling.remembering import Memory
 
@@ -89,27 +91,47 @@ def _spooled(notifications: Notifications, config_file: Path, state: Path, decid
     if not names:
         return
     try:
-        with spool.alone("notice"):
+        with ExitStack() as held:
+            with suppress(OSError):  # without a lock somebody may be told twice: better than never
+                held.enter_context(spool.alone("notice"))
             before = spool.told()
             messages, told = decide(before)
+            wanted = alerts.wanted(messages, notifications.on)
             if told != before or messages:
-                spool.keep(alerts.wanted(messages, notifications.on), names, told)
+                try:
+                    spool.keep(wanted, names, told)
+                except OSError as error:
+                    _log.warning("%s cannot be written, and messages go without it: %s", spool.folder, error.strerror)
+                    _told_directly(config_file, state, spool.folder, wanted)
         if spool.waiting():
             _start(config_file, state)
     except Exception as error:  # noqa: BLE001 - a backup was made, and its end must not look like a failure
         _log.warning("nobody could be told: %s: %s", type(error).__name__, error)
 
 
-def _start(config_file: Path, state: Path) -> None:
-    """A process of its own, which outlives this one and holds nothing of it."""
+def _told_directly(config_file: Path, state: Path, folder: Path, messages: Sequence[Message]) -> None:
+    now = datetime.now(UTC)
+    if untold := direct.untold(folder, messages, now):
+        _start(config_file, state, untold)
+        direct.mark(folder, untold, now)
+
+
+def _start(config_file: Path, state: Path, messages: Sequence[Message] = ()) -> None:
+    """A process of its own, which outlives this one and holds nothing of it. `messages`: that it delivers instead of the spool's."""
     command: Sequence[str] = ["notify", "deliver", "--config", str(config_file), "--state-dir", str(state)]
-    subprocess.Popen(  # noqa: S603 - ourselves
-        [sys.executable, "-m", "iot_backup", *command],
-        stdin=subprocess.DEVNULL,
+    process = subprocess.Popen(  # noqa: S603 - ourselves
+        [sys.executable, "-m", "iot_backup", *command, *(["--stdin"] if messages else [])],
+        stdin=subprocess.PIPE if messages else subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-    ).returncode = 0  # nobody waits for it: not even Python, which would warn
+    )
+    # A service would collect zombies. Where no thread can be started, Python reaps it when it starts the next process.
+    with suppress(RuntimeError):
+        threading.Thread(target=process.wait, name="reaping", daemon=True).start()
+    if process.stdin:
+        with process.stdin as pipe:
+            pipe.write(json.dumps([plain(message) for message in messages]).encode())
 
 
 def _run(record: Record) -> Run | None:
