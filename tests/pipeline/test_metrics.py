@@ -78,6 +78,13 @@ def test_every_job_has_its_series_from_the_start(tmp_path: Path) -> None:
     assert "last_backup_timestamp" not in found, "a time that there is none of is not 1970"
 
 
+def test_a_line_of_the_journal_that_is_no_record_does_not_end_the_metrics(tmp_path: Path) -> None:
+    exposition(tmp_path, record("completed"))
+    with (tmp_path / "records/db.jsonl").open("a") as file:
+        file.write("0\nnull\n[1]\n")
+    assert samples(exposition(tmp_path))["backup_jobs_total"] == 1
+
+
 def test_runs_are_counted_by_how_they_ended(tmp_path: Path) -> None:
     runs = [record("completed", 0), record("failed", 1), record("partial", 2, size=20), record("cancelled", 3), record("failed", 4)]
     found = samples(exposition(tmp_path, *runs))

@@ -53,7 +53,7 @@ class Journal:
             ) from error
 
     def of(self, job: str) -> list[Record]:
-        """The job's records, oldest first; none of a job that never ran. A line that a crash cut is no record."""
+        """The job's records, oldest first; none of a job that never ran. A line that is none, as a crash may cut one, is left out."""
         return [record for line in _lines(self._folder / f"{job}.jsonl") if (record := _record(line))]
 
     def totals(self, job: str) -> Totals:
@@ -78,8 +78,8 @@ class Journal:
 def _record(line: bytes) -> Record | None:
     try:
         return records.of_plain(json.loads(line))
-    except (ValueError, TypeError, KeyError):
-        return None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None  # whatever spoilt it, the other lines stand
 
 
 def _totals(lines: Sequence[bytes]) -> Totals:

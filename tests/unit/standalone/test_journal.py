@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -44,6 +45,46 @@ def test_a_line_that_a_crash_cut_costs_no_other(tmp_path: Path) -> None:
     assert kept.of("db") == [record(1)]
     kept.add(record(2))
     assert kept.of("db") == [record(1), record(2)]
+
+
+def spoilt(**fields: object) -> str:
+    return json.dumps(record(7).plain() | fields)
+
+
+NO_RECORDS = {
+    "a number": "0",
+    "null": "null",
+    "a list": "[]",
+    "a text": '"completed"',
+    "an empty object": "{}",
+    "a nest": "[" * 100_000,
+    "zeros of a power cut": "\0" * 80,
+    "a start in seconds": spoilt(start_time=1772366400),
+    "an end without a zone": spoilt(end_time="2026-03-01T12:00:00"),
+    "an end in words": spoilt(end_time="yesterday"),
+    "a number of warnings": spoilt(warnings=3),
+    "one warning": spoilt(warnings="A: b"),
+    "no warning": spoilt(warnings=[None]),
+    "a list of copies": spoilt(copies=["s3"]),
+    "a number for a copy": spoilt(copies={"s3": 1}),
+    "a size in words": spoilt(size_bytes="12"),
+    "half a file": spoilt(files=1.5),
+    "a size beyond floats": spoilt(source_bytes=10**400),
+    "no status": spoilt(status=None),
+    "a list of jobs": spoilt(job=["db"]),
+    "an object of an error": spoilt(error={"reason": "Busy"}),
+}
+
+
+@pytest.mark.parametrize("line", NO_RECORDS.values(), ids=NO_RECORDS)
+def test_a_line_that_is_no_record_costs_no_other(tmp_path: Path, line: str) -> None:
+    kept = Journal(tmp_path)
+    kept.add(record(1))
+    with (tmp_path / "records/db.jsonl").open("a") as file:
+        file.write(line + "\n")
+    kept.add(record(2))
+    assert kept.of("db") == [record(1), record(2)]
+    assert kept.totals("db").runs == 2
 
 
 def test_a_field_of_a_newer_version_is_left_out(tmp_path: Path) -> None:
