@@ -140,16 +140,14 @@ def _without_answer(run: Ended, config: Backup, started: datetime, stopped: bool
         why = Cancelled("the scheduler was stopped while the backup ran; it is made up for when the scheduler starts again.")
         return records.of_failure(run.job, type_, why, started, datetime.now(UTC))
     how = f"was ended by signal {-run.code}" if run.code < 0 else f"ended with code {run.code}"
-    error = (
-        _error(run.out)
-        or f"{Internal.reason}: the run {how} and left no record. What it printed is in the scheduler's log; was memory short?"
-    )
+    defect = Internal(f"the run {how} and left no record. What it printed is in the scheduler's log; was memory short?")
+    error = _error(run.out) or records.spoken(defect)
     return Record(job=run.job, type=type_, status=records.FAILED, start_time=started, end_time=datetime.now(UTC), error=error)
 
 
 def _error(out: str) -> str | None:
     try:
-        answer = json.loads(out)
-        return str(answer["error"])
+        error = json.loads(out)["error"]
     except (ValueError, TypeError, KeyError):
         return None
+    return error if isinstance(error, str) else None
