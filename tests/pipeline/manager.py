@@ -50,8 +50,10 @@ class Manager:
     notifications: str = ""
     """YAML in flow style; none without."""
 
-    def start(self, *arguments: str, typed: bytes | None = None, **environ: str | None) -> subprocess.Popen[str]:
-        """`typed`: what a person says on a terminal; None: nobody is there."""
+    def start(
+        self, *arguments: str, typed: bytes | None = None, stderr: int = subprocess.PIPE, **environ: str | None
+    ) -> subprocess.Popen[str]:
+        """`typed`: what a person says on a terminal; None: nobody is there. `stderr`: another descriptor for standard error."""
         config = self.base / "backup.yml"
         jobs = "".join(f"    - {json.dumps(job)}\n" for job in self.jobs)
         told = f"  notifications: {self.notifications}\n" if self.notifications else ""
@@ -66,7 +68,7 @@ class Manager:
             env={name: value for name, value in wanted.items() if value is not None},
             stdin=stdin,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
         if keyboard is None or typed is None:

@@ -19,6 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from iot_backup.standalone import configfile, metrics
+from iot_backup.standalone import journal as keeping
 from iot_backup.standalone.journal import Journal
 from iot_backup.standalone.records import Record
 from iot_backup.standalone.scheduling import metrics as scheduling
@@ -33,6 +34,7 @@ backup:
   jobs:
     - {id: db, type: full, source: /data}
     - {id: never, type: full, source: /other}
+    - {id: "off", type: full, source: /other, enabled: false}
 """
 
 
@@ -76,6 +78,31 @@ def test_every_job_has_its_series_from_the_start(tmp_path: Path) -> None:
     found = samples(exposition(tmp_path), "never")
     assert (found["backup_jobs_total"], found["backup_jobs_failed_total"], found["backup_duration_seconds_count"]) == (0, 0, 0)
     assert "last_backup_timestamp" not in found, "a time that there is none of is not 1970"
+
+
+SUCCESS = "iot_backup_backup_last_success_timestamp_seconds"
+
+
+def test_an_alert_by_age_sees_the_job_that_never_worked(tmp_path: Path) -> None:
+    text = exposition(tmp_path, record("failed", 1), record("partial", 2))
+    assert [samples(text, job).get(SUCCESS) for job in ("db", "never", "off")] == [0, 0, None], "a job that is off owes no backup"
+    assert samples(exposition(tmp_path, record("completed", 3)))[SUCCESS] == (NOON + timedelta(hours=3, seconds=4)).timestamp()
+
+
+def test_an_alert_by_age_does_not_end_by_failing_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "KEPT", 5)
+    names = (SUCCESS, "last_backup_timestamp", "backup_size_bytes", "iot_backup_backup_last_source_size_bytes")
+    before = samples(exposition(tmp_path, record("completed", 0), record("partial", 1, size=20)))
+    after = samples(exposition(tmp_path, *(record("failed", number) for number in range(2, 40))))
+    assert [after[name] for name in names] == [before[name] for name in names]
+    assert (after["backup_jobs_total"], after["backup_jobs_failed_total"], after["backup_duration_seconds_count"]) == (40, 38, 2)
+
+
+def test_a_line_of_the_journal_that_is_no_record_does_not_end_the_metrics(tmp_path: Path) -> None:
+    exposition(tmp_path, record("completed"))
+    with (tmp_path / "records/db.jsonl").open("a") as file:
+        file.write("0\nnull\n[1]\n")
+    assert samples(exposition(tmp_path))["backup_jobs_total"] == 1
 
 
 def test_runs_are_counted_by_how_they_ended(tmp_path: Path) -> None:

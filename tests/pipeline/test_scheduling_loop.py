@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from iot_backup.errors import InvalidSpec
+from iot_backup.standalone.journal import Journal
 from iot_backup.standalone.records import Record
 from iot_backup.standalone.scheduling.backups import Backups
 from iot_backup.standalone.scheduling.children import Ended
@@ -125,6 +126,26 @@ def test_a_run_by_hand_is_waited_for_without_a_failed_record(tmp_path: Path) -> 
     site.loop._taken.clear()
     assert site.turn() == ["a"]
     assert [record.status for record in site.records] == ["completed"]
+
+
+@pytest.mark.parametrize("answer", ["", "0", "null", "[1]", '{"error": null}', "[]\n"])
+def test_a_run_that_printed_no_record_is_taken_at_what_it_kept(tmp_path: Path, answer: str) -> None:
+    """A record of ours beside it would make a failure of a backup that is there."""
+    site = Site(tmp_path, {"a": "0 1 * * *"})
+    kept = Record("a", "full", "completed", "1" * 16, start_time=START, end_time=START)
+    Journal(tmp_path / "state").add(kept)
+    site.loop.work.ended(Ended("a", 1, answer), START + timedelta(microseconds=999_999), stopped=False)
+    assert (site.records, Journal(tmp_path / "state").of("a")) == ([kept], [kept])
+
+
+@pytest.mark.parametrize("answer", ["", "0", "null", "[1]", '{"error": null}'])
+def test_an_earlier_record_is_not_taken_for_that_of_a_run_without_one(tmp_path: Path, answer: str) -> None:
+    site = Site(tmp_path, {"a": "0 1 * * *"})
+    Journal(tmp_path / "state").add(Record("a", "full", "completed", "1" * 16, start_time=START, end_time=START))
+    site.loop.work.ended(Ended("a", 1, answer), START + timedelta(seconds=1), stopped=False)
+    assert [(record.status, (record.error or "").split(" and ")[0]) for record in site.records] == [
+        ("failed", "Internal: the run ended with code 1")
+    ]
 
 
 def test_a_spoilt_config_on_disk_does_not_stop_the_next_run(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -139,7 +140,9 @@ def common(command: Callable[..., int]) -> Callable[..., NoReturn]:
         setting = Setting(config_file, output, state_dir, trust, verbose)
         logging.basicConfig(stream=sys.stderr, level=logging.DEBUG if verbose else logging.WARNING, format="%(levelname)s %(message)s")
         os.umask(0o007)  # what a local storage holds is for its group, and for nobody else
-        raise SystemExit(_ended(setting, lambda: command(setting, **arguments)))
+        code = _ended(setting, lambda: command(setting, **arguments))
+        _let_go()
+        raise SystemExit(code)
 
     return wrapped
 
@@ -167,7 +170,22 @@ def failed(setting: Setting, error: IotBackupError) -> int:
     from iot_backup.standalone import wording
 
     told = f"{error.reason}: {wording.spoken(error.message)}"
-    click.echo(told, err=True)
+    said(told)
     if setting.json:
         click.echo(json.dumps({"error": told}))
     return error.exit_code
+
+
+def said(text: str) -> None:
+    """Tell on standard error, if anybody takes it: a reader that is gone or a full disk below a log makes no failure of a backup."""
+    with suppress(OSError):
+        click.echo(text, err=True)
+
+
+def _let_go() -> None:
+    """Drop what standard error did not take: Python would try again at its end, and end with a code of its own for that."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

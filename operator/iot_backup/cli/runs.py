@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from iot_backup.cli.options import Setting, accept, bandwidth_limit, common, failed, identity, low_priority, storage
+from iot_backup.cli.options import Setting, accept, bandwidth_limit, common, failed, identity, low_priority, said, storage
 
 if TYPE_CHECKING:
     from iot_backup.standalone.config import Backup
@@ -48,7 +48,7 @@ def execute(setting: Setting, job: str, asked: str | None, bandwidth_limit: int 
     sys.setswitchinterval(0.001)  # as in a worker: the pipeline's threads hand buffers over every few milliseconds
     with remembering(setting.state_dir, os.environ) as (folder, warning):
         if warning:
-            click.echo(f"warning: {warning}", err=True)
+            said(f"warning: {warning}")
         machine = Machine(folder, os.environ, setting.trust)
         last = running.expected(config, wanted, machine)
         with progress.shown(done, sys.stderr, expected=last.source_bytes if last else 0):
@@ -71,9 +71,9 @@ def _print_record(setting: Setting, record: Record) -> None:
     from iot_backup.standalone import output
 
     if record.error:
-        click.echo(record.error, err=True)
+        said(record.error)
     for warning in record.warnings if setting.json else ():
-        click.echo(f"warning: {warning}", err=True)
+        said(f"warning: {warning}")
     click.echo(output.as_json(record.plain()) if setting.json else output.fields(record.plain()))
     sys.stdout.flush()
 

@@ -3,7 +3,8 @@
     <state folder>/records/<job>.jsonl     one record a line, as `execute --output json` prints it; the newest last
     <state folder>/records/lock            held while a line is added
 
-A file that was cut begins with a line of totals: what the lines that went had added up to.
+A file that was cut begins with a line of totals: what the lines that went had added up to. The newest backup and the newest
+complete one stay, however many tries have failed since: alerts go by how old they are.
 
 The store knows which backups there are; only this tells which tries failed, and when.
 """
@@ -21,7 +22,7 @@ from iot_backup.core import totals
 from iot_backup.core.totals import Totals
 from iot_backup.errors import AccessDenied
 from iot_backup.standalone import records
-from iot_backup.standalone.records import Record
+from iot_backup.standalone.records import COMPLETED, PARTIAL, Record
 
 KEPT = 1000
 """Records of a job, at least; a year of a job that runs every eight hours."""
@@ -42,8 +43,8 @@ class Journal:
             with self._alone():
                 lines = _lines(file)
                 if len(lines) >= 2 * KEPT:
-                    going, staying = lines[: -KEPT + 1], lines[-KEPT + 1 :]
-                    _write(file, _totals_line(_totals(going)) + b"".join(staying) + line)
+                    going, staying = _cut(lines)
+                    _write(file, b"".join(each.rstrip(b"\n") + b"\n" for each in (_totals_line(_totals(going)), *staying, line)))
                 else:
                     _append(file, line)
         except OSError as error:
@@ -53,7 +54,7 @@ class Journal:
             ) from error
 
     def of(self, job: str) -> list[Record]:
-        """The job's records, oldest first; none of a job that never ran. A line that a crash cut is no record."""
+        """The job's records, oldest first; none of a job that never ran. A line that is none, as a crash may cut one, is left out."""
         return [record for line in _lines(self._folder / f"{job}.jsonl") if (record := _record(line))]
 
     def totals(self, job: str) -> Totals:
@@ -78,8 +79,17 @@ class Journal:
 def _record(line: bytes) -> Record | None:
     try:
         return records.of_plain(json.loads(line))
-    except (ValueError, TypeError, KeyError):
-        return None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None  # whatever spoilt it, the other lines stand
+
+
+def _cut(lines: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """Those that go and those that stay, each in their order: the newest, and the newest backups wherever they are."""
+    ended = [(number, record.status) for number, line in enumerate(lines) if (record := _record(line)) and record.end_time]
+    wanted = ((COMPLETED,), (COMPLETED, PARTIAL))
+    stays = {max((number for number, status in ended if status in statuses), default=-1) for statuses in wanted}
+    stays.update(range(len(lines) - KEPT + 1, len(lines)))  # the one that is added makes KEPT
+    return [line for number, line in enumerate(lines) if number not in stays], [lines[number] for number in sorted(stays) if number >= 0]
 
 
 def _totals(lines: Sequence[bytes]) -> Totals:

@@ -5,7 +5,7 @@ The first five names are those that dashboards of the field have; everything els
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from itertools import accumulate
 
@@ -20,19 +20,22 @@ from iot_backup.standalone.journal import Journal
 from iot_backup.standalone.records import COMPLETED, PARTIAL, Record
 
 _LABELS = ("namespace", "job")
+_SUCCESS = "iot_backup_backup_last_success_timestamp_seconds"
 
 
 def exposition(config: Backup, journal: Journal, now: datetime) -> bytes:  # noqa: ARG001 - times are told, not ages
     """In Prometheus' text format. Every job of the config has its series from the start; the namespace is the site."""
     registry = CollectorRegistry()
     jobs = list(dict.fromkeys([*(job.id for job in config.jobs), *journal.jobs()]))
-    registry.register(_Journal(config.site, [(job, journal.totals(job), journal.of(job)) for job in jobs]))
+    expected = {job.id for job in config.jobs if job.enabled}
+    registry.register(_Journal(config.site, [(job, journal.totals(job), journal.of(job)) for job in jobs], expected))
     return generate_latest(registry)
 
 
 class _Journal(Collector):
-    def __init__(self, site: str, jobs: Sequence[tuple[str, Totals, Sequence[Record]]]) -> None:
-        self._site, self._jobs = site, jobs
+    def __init__(self, site: str, jobs: Sequence[tuple[str, Totals, Sequence[Record]]], expected: Collection[str]) -> None:
+        """`expected`: ids of the jobs that should have backups."""
+        self._site, self._jobs, self._expected = site, jobs, expected
 
     def collect(self) -> Iterator[Metric]:
         yield from self._of_all_runs()
@@ -64,7 +67,7 @@ class _Journal(Collector):
                 ("backup_size_bytes", "Size in the storage of the newest backup."),
                 ("last_backup_timestamp", "When the newest backup was complete, in seconds since 1970."),
                 ("iot_backup_backup_last_completion_timestamp_seconds", "When the last run ended, however it did."),
-                ("iot_backup_backup_last_success_timestamp_seconds", "When the newest complete backup was complete."),
+                (_SUCCESS, "When the newest complete backup was complete; 0 for an enabled job that this machine knows none of."),
                 ("iot_backup_backup_last_duration_seconds", "How long the run of the newest backup took."),
                 ("iot_backup_backup_last_size_bytes", "Size in the storage of the newest backup."),
                 ("iot_backup_backup_last_source_size_bytes", "What the newest backup holds."),
@@ -73,7 +76,9 @@ class _Journal(Collector):
             )
         }
         for job, _, records in self._jobs:
-            for name, value in _newest(records).items():
+            # An alert by age must not be blind to the job that has never worked: its backup is older than any.
+            never = {_SUCCESS: 0.0} if job in self._expected else {}
+            for name, value in (never | _newest(records)).items():
                 gauges[name].add_metric([self._site, job], value)
         yield from gauges.values()
 
@@ -88,7 +93,7 @@ def _newest(records: Sequence[Record]) -> dict[str, float]:
         found["iot_backup_backup_last_completion_timestamp_seconds"] = last.end_time.timestamp()
     if whole := next((record for record in reversed(records) if record.status == COMPLETED and record.end_time), None):
         assert whole.end_time is not None, "it was asked for"
-        found["iot_backup_backup_last_success_timestamp_seconds"] = whole.end_time.timestamp()
+        found[_SUCCESS] = whole.end_time.timestamp()
     newest = next((record for record in reversed(records) if record.status in (COMPLETED, PARTIAL)), None)
     if newest is None or newest.end_time is None or newest.start_time is None:
         return found

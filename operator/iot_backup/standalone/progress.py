@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -71,21 +71,23 @@ class Moment:
 
 
 @contextmanager
-def shown(progress: Progress, stream: TextIO, *, expected: int = 0) -> Iterator[None]:
-    """Show it while the block runs, on a thread of its own; once more at the end."""
-    over = threading.Event()
+def shown(progress: Progress, stream: TextIO | None, *, expected: int = 0) -> Iterator[None]:
+    """Show it while the block runs, on a thread of its own; once more at the end. A stream that takes nothing ends no run.
+
+    `stream`: None where the process was started without one.
+    """
+    over, on_terminal = threading.Event(), _is_terminal(stream)
 
     def show(*, last: bool = False) -> None:
         now = time.monotonic()
         moment = Moment(progress.now(), now - (progress.began or now), expected)
-        if not stream.isatty():
-            stream.write(json.dumps({"progress": moment.fields()}) + "\n")
+        if not on_terminal:
+            _written(stream, json.dumps({"progress": moment.fields()}) + "\n")
         else:
-            stream.write(_CLEAR if last else f"{_CLEAR}{moment.line() if progress.began else 'opening the storage'}")
-        stream.flush()
+            _written(stream, _CLEAR if last else f"{_CLEAR}{moment.line() if progress.began else 'opening the storage'}")
 
     def keep_showing() -> None:
-        while not over.wait(_ON_TERMINAL if stream.isatty() else _ELSEWHERE):
+        while not over.wait(_ON_TERMINAL if on_terminal else _ELSEWHERE):
             show()
 
     thread = threading.Thread(target=keep_showing, name="progress", daemon=True)
@@ -96,3 +98,18 @@ def shown(progress: Progress, stream: TextIO, *, expected: int = 0) -> Iterator[
         over.set()
         thread.join(1.0)
         show(last=True)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:  # it is closed
+        return False
+
+
+def _written(stream: TextIO | None, text: str) -> None:
+    """If anybody takes it: a reader may be gone, the disk of a log full, the stream closed."""
+    if stream is not None:
+        with suppress(OSError, ValueError):
+            stream.write(text)
+            stream.flush()

@@ -60,16 +60,36 @@ def time(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
 
 
-def of_plain(fields: Mapping[str, Any]) -> Record:
+def of_plain(fields: Any) -> Record:
     """What `plain` made; fields of a newer version are left out. KeyError, TypeError, ValueError for anything else."""
+    if not isinstance(fields, dict):
+        raise TypeError(f"a record is an object, and this is {type(fields).__name__}")
     known = {name: value for name, value in fields.items() if name in Record.__dataclass_fields__}
+    for name, value in known.items():
+        if not _fits(name, value):
+            raise TypeError(f"{name} of a record cannot be {value!r}")
     moments = {name: _moment(known.get(name)) for name in ("start_time", "end_time")}
     plain = {"warnings": tuple(known.get("warnings", ())), "copies": dict(known.get("copies", {}))}
     return Record(**{**known, **moments, **plain})
 
 
+def _fits(name: str, value: Any) -> bool:
+    """Whether a field of JSON is of the type that `plain` gives it."""
+    if name in ("size_bytes", "source_bytes", "files"):
+        return type(value) is int and 0 <= value < 1 << 63  # JSON knows longer ones, and floats of them do not exist
+    if name == "warnings":
+        return isinstance(value, list) and all(isinstance(each, str) for each in value)
+    if name == "copies":
+        return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
+    return isinstance(value, str) or (value is None and name not in ("job", "type", "status"))
+
+
 def _moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+    """ValueError for no time, and for one without a zone: it could not be compared with others."""
+    moment = datetime.fromisoformat(text) if text else None
+    if moment and moment.tzinfo is None:
+        raise ValueError(f"{text} has no time zone")
+    return moment
 
 
 def of_result(job: str, archive: str, result: BackupResult, warnings: Sequence[Warn]) -> Record:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -43,6 +47,38 @@ def test_elsewhere_progress_is_json_lines_the_last_one_at_the_end() -> None:
         progress.follow(lambda: Done(2, 50, 20))
     last = json.loads(stream.getvalue().splitlines()[-1])["progress"]
     assert (last["files"], last["bytes"], last["stored_bytes"], last["expected_bytes"]) == (2, 50, 20, 100)
+
+
+def deaf(kind: str) -> TextIO | None:
+    if kind == "a full disk":
+        return Path("/dev/full").open("w")
+    if kind == "a pipe without a reader":
+        reader, writer = os.pipe()
+        os.close(reader)
+        return os.fdopen(writer, "w")
+    stream = io.StringIO()
+    stream.close()
+    return stream if kind == "closed" else None
+
+
+@pytest.mark.parametrize("kind", ["a full disk", "a pipe without a reader", "closed", "none"])
+def test_progress_that_nobody_takes_ends_no_run(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iot_backup.standalone.progress._ELSEWHERE", 0.001)
+    progress, stream, looks = Progress(), deaf(kind), []
+    looked = threading.Event()
+
+    def done() -> Done:
+        looks.append(1)
+        if len(looks) >= 3:
+            looked.set()
+        return Done(2, 50, 20)
+
+    progress.follow(done)
+    with shown(progress, stream):
+        assert looked.wait(30), "it was shown once, and then no more"
+    if stream is not None:
+        with suppress(OSError):
+            stream.close()
 
 
 @pytest.mark.parametrize(

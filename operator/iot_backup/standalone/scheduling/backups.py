@@ -105,11 +105,10 @@ class Backups:
                 _log.exception("what comes after a run of %s failed; the backups go on", run.job)
 
     def _record(self, run: Ended, started: datetime, stopped: bool) -> Record:
-        """The child's own; one of ours in the journal if it left none."""
+        """The child's own, as it printed it or else as it kept it; one of ours in the journal if it left none."""
         journal = Journal(self._state)
-        told = _told(run.out)
-        record = told or _without_answer(run, self.config, started, stopped)
         kept = journal.of(run.job)
+        record = _told(run.out) or _left(kept, started) or _without_answer(run, self.config, started, stopped)
         if record.plain() not in (each.plain() for each in kept[-10:]):
             try:
                 journal.add(record)
@@ -134,22 +133,26 @@ def _told(out: str) -> Record | None:
         return None
 
 
+def _left(kept: Sequence[Record], started: datetime) -> Record | None:
+    """The newest record that a run can have left that was started then: what was kept counts, whatever became of the answer."""
+    begin = started.replace(microsecond=0)  # a record's times are to the second
+    return next((record for record in reversed(kept) if record.start_time and record.start_time >= begin), None)
+
+
 def _without_answer(run: Ended, config: Backup, started: datetime, stopped: bool) -> Record:
     type_ = next((job.type for job in config.jobs if job.id == run.job), "full")
     if stopped:
         why = Cancelled("the scheduler was stopped while the backup ran; it is made up for when the scheduler starts again.")
         return records.of_failure(run.job, type_, why, started, datetime.now(UTC))
     how = f"was ended by signal {-run.code}" if run.code < 0 else f"ended with code {run.code}"
-    error = (
-        _error(run.out)
-        or f"{Internal.reason}: the run {how} and left no record. What it printed is in the scheduler's log; was memory short?"
-    )
+    defect = Internal(f"the run {how} and left no record. What it printed is in the scheduler's log; was memory short?")
+    error = _error(run.out) or records.spoken(defect)
     return Record(job=run.job, type=type_, status=records.FAILED, start_time=started, end_time=datetime.now(UTC), error=error)
 
 
 def _error(out: str) -> str | None:
     try:
-        answer = json.loads(out)
-        return str(answer["error"])
+        error = json.loads(out)["error"]
     except (ValueError, TypeError, KeyError):
         return None
+    return error if isinstance(error, str) else None
