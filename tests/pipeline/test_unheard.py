@@ -58,6 +58,12 @@ def test_a_run_that_fails_is_told_and_ends_with_its_own_code(manager: Manager, d
     assert (code, str(answer["error"]).split(":")[0]) == (64, "InvalidSpec")
 
 
+def test_a_restore_writes_what_it_says(manager: Manager, deaf: int, tmp_path: Path) -> None:
+    manager.record("a")
+    code, answer = ended(manager.start("restore", "a", "--target", str(tmp_path / "back"), "--output", "json", stderr=deaf))
+    assert (code, answer["status"], (tmp_path / "back" / "readings").read_text()) == (0, "completed", "21.5\n")
+
+
 def remembered(state: Path) -> dict[str, object]:
     return dict(json.loads((state / "scheduler.json").read_text())["jobs"]["a"])
 

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from iot_backup.cli.options import Setting, common
+from iot_backup.cli.options import Setting, common, said
 
 
 @click.group()
@@ -25,7 +25,7 @@ def check(setting: Setting) -> int:
         if setting.json:
             click.echo(output.as_json({"errors": [checking.plain(problem) for problem in problems]}))
         for problem in problems:
-            click.echo(str(problem), err=True)
+            said(str(problem))
         return 64
     found = checking.summary(backup, os.environ)
     if setting.json:
@@ -33,7 +33,7 @@ def check(setting: Setting) -> int:
     else:
         click.echo(output.table(found.HEADINGS, found.rows()))
     for warning in found.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        said(f"warning: {warning}")
     return 0
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from iot_backup.cli.options import Setting, common
+from iot_backup.cli.options import Setting, common, said
 
 _REASONS = click.Choice(["pinned", "frozen", "last-good", "damaged"])
 _OF_PEOPLE = click.Choice(["pinned", "damaged"])
@@ -69,5 +69,5 @@ def _told(problems: tuple[str, ...]) -> int:
     from iot_backup.standalone.records import EXIT_PARTIAL
 
     for line in problems:
-        click.echo(line, err=True)
+        said(line)
     return EXIT_PARTIAL if problems else 0

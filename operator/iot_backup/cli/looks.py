@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from iot_backup.cli import running
-from iot_backup.cli.options import Setting, common, identity, storage
+from iot_backup.cli.options import Setting, common, identity, said, storage
 
 
 @click.command(name="list")
@@ -27,7 +27,7 @@ def list_(setting: Setting, job: str | None, identity_file: Path | None, storage
     wanted = sites.job(config, job) if job else None
     found, losses = catalogue.listed(config, wanted, setting.machine(), catalogue.Key(identity_file))
     for loss in losses:
-        click.echo(records.spoken(loss), err=True)
+        said(records.spoken(loss))
     code = losses[0].exit_code if losses else 0
     if setting.json:
         click.echo(output.as_json([record.plain() for record in found]))
@@ -125,7 +125,7 @@ def _verify(
     asked = verifying.Asked(level, percent, catalogue.Key(identity_file), scratch)
     answer = verifying.verified(setting.seen_from(storage), what, asked, setting.machine(), cancel.requested)
     for line in (*answer.problems, *answer.notes):
-        click.echo(line, err=True)
+        said(line)
     click.echo(
         output.as_json(answer.plain()) if setting.json else output.table(("ID", "CHAIN", "TYPE", "RESULT", "FILES", ""), answer.rows())
     )

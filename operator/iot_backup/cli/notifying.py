@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from iot_backup.cli.options import Setting, common
+from iot_backup.cli.options import Setting, common, said
 
 if TYPE_CHECKING:
     from iot_backup.core.alerts import Message
@@ -55,7 +55,7 @@ def deliver(setting: Setting, once: bool, stdin: bool) -> int:
         return StorageUnavailable.exit_code if lost else 0
     left = delivering.delivered(setting.config(), state, waits)
     if left:
-        click.echo(f"{left} messages wait for their channels: {state / 'notices' / 'problems.log'} says why", err=True)
+        said(f"{left} messages wait for their channels: {state / 'notices' / 'problems.log'} says why")
     return StorageUnavailable.exit_code if left else 0
 
 

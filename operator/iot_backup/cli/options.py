@@ -52,7 +52,7 @@ class Setting:
 
         config = self.config()
         for sentence in copies.lags(config, storage, self.machine()):
-            click.echo(f"warning: {sentence}", err=True)
+            said(f"warning: {sentence}")
         return copies.viewed(config, storage, os.environ)
 
     def machine(self) -> Machine:
@@ -155,7 +155,7 @@ def _ended(setting: Setting, work: Callable[[], int]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our answer has enough of it; Python would complain once more when it flushes at its end.
+        # Whoever read our answer has enough of it: standard error raises nothing (`said`); Python would complain once more when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from iot_backup.cli.options import Setting, common
+from iot_backup.cli.options import Setting, common, said
 
 
 @click.command()
@@ -31,7 +31,7 @@ def retention(setting: Setting, job: str | None, simulate: int | None, accept_ti
         return 0
     outcome = retaining.applied(config, wanted, machine, datetime.now(UTC), accept_time=accept_time)
     for line in (*outcome.notes, *outcome.problems):
-        click.echo(line, err=True)
+        said(line)
     if setting.json:
         click.echo(output.as_json(outcome.plain()))
     else:

@@ -136,14 +136,14 @@ def restore(setting: Setting, what: str, target: Path, at: str | None, **asked: 
         asked["bandwidth_limit"],
         verify=not asked["no_verify"],
     )
-    click.echo(restoring.announced(there, manifest, target), err=True)
+    said(restoring.announced(there, manifest, target))
     if asked["plan"] or asks:
         result = restoring.plan(there, manifest, target, wish, machine, cancel)
         plan = restoring.planned(result, target)
         if asked["plan"]:
             click.echo(output.as_json(plan) if setting.json else output.fields(plan))
             return restoring.exit_code(result)
-        click.echo(output.fields(plan), err=True)
+        said(output.fields(plan))
         _confirm(f"{target} is not empty. Write into it?", "--yes")
         on_signals(cancel, lambda: None)
     sys.setswitchinterval(0.001)
@@ -154,7 +154,7 @@ def restore(setting: Setting, what: str, target: Path, at: str | None, **asked: 
         failed(setting, error)
         return 128 + cancel.signal
     for warning in restored.warnings:
-        click.echo(f"warning: {warning.reason}: {warning.message}", err=True)
+        said(f"warning: {warning.reason}: {warning.message}")
     click.echo(output.as_json(restored.plain()) if setting.json else output.fields(restored.plain()))
     return 0
 
@@ -165,5 +165,9 @@ def _confirm(question: str, option: str) -> None:
 
     if not sys.stdin.isatty():
         raise InvalidSpec(f"{question} Nobody can be asked here: say {option} if that is right")
-    if not click.confirm(question, err=True):
+    try:
+        confirmed = click.confirm(question, err=True)
+    except OSError:
+        confirmed = False  # nobody sees the question
+    if not confirmed:
         raise InvalidSpec("not confirmed: nothing was written")
