@@ -130,11 +130,11 @@ class _Restore:
         reading.compare(self._store, member.archive_key, member.archive, self._check)
 
     def _rules(self, manifest: Manifest, *, acts: bool = True) -> Rules:
-        mirror = None
+        mirror, spared = None, folders.of_store(self._order.repository)
         if self._order.on_conflict == "Mirror":
             covered = Selection(manifest.source.include, manifest.source.exclude)
-            mirror = Mirror(self._selection, covered, acts=acts, stores=folders.of_store(self._order.repository))
-        return Rules(self._order.on_conflict, self._selection, mirror, self._order.devices)
+            mirror = Mirror(self._selection, covered, acts=acts, stores=spared)
+        return Rules(self._order.on_conflict, self._selection, mirror, self._order.devices, spared)
 
     def _survey(self, manifest: Manifest, index: _Index) -> Survey | None:
         """Whether there is something to write, and room for it. NothingMatches, TargetFull. A Full's counts spare a pass over the index."""
@@ -176,7 +176,7 @@ def _result(order: spec.RestoreOrder, manifest: Manifest, unpacked: Unpacked) ->
         files=unpacked.written.files + unpacked.written.hard_links,
         bytes=unpacked.written.bytes,
         kept=unpacked.written.kept,
-        deleted=unpacked.removed,
+        deleted=unpacked.removed + unpacked.written.made_way,
         checksum=f"sha256:{manifest.archive.sha256}",
     )
 
@@ -203,6 +203,11 @@ def _warnings(order: spec.RestoreOrder, manifest: Manifest, unpacked: Unpacked) 
             "DevicesNotRestored",
             unpacked.written.devices_left_out,
             "device nodes were left out: they are made if the restore asks for devices, and its user is root",
+        ),
+        (
+            "StorageSpared",
+            unpacked.written.spared,
+            "folders of the target hold backups, or what this machine remembers of them: nothing of the backup was written into them",
         ),
         ("FilesChanged", unpacked.notes.get(CHANGED, 0), "files had changed while they were backed up"),
         (
