@@ -48,12 +48,15 @@ class Mirror:
 
         `mount`: of the root. Nothing goes from a folder that another one leads to.
         """
-        if path in self.noted or mount_of(folder) != mount or (path and is_one_of(os.fstat(folder), self.stores)):
+        if path in self.noted:
+            return
+        more = [name for name in _listed(folder) if name not in names]
+        # Asked last: what a folder is mounted from costs more than all else, and most have nothing more.
+        if not more or mount_of(folder) != mount or (path and is_one_of(os.fstat(folder), self.stores)):
             return
         with writable(folder, acts=self.acts):
-            for name in _listed(folder):
-                if name not in names:
-                    self._remove(folder, name, _below(path, name), mount, 0)
+            for name in more:
+                self._remove(folder, name, _below(path, name), mount, 0)
 
     def _remove(self, folder: int, name: bytes, path: bytes, mount: int, depth: int) -> bool:
         """Whether nothing of that name is left."""
