@@ -254,7 +254,7 @@ class RestoreManager:
 
         def work(cancel: Cancel) -> restoring.Restored:
             there, manifest = catalogue.chosen(self.backups.checked, what, at, self.backups.machine, wish.key)
-            return restoring.restore(there, manifest, Path(target), wish, self.backups.machine, cancel, Progress())
+            return restoring.restore(self.backups.checked, there, manifest, Path(target), wish, self.backups.machine, cancel, Progress())
 
         restored = await _stoppable(work)
         result = restored.result
@@ -292,7 +292,7 @@ class RestoreManager:
 
         def work(cancel: Cancel) -> RestorePlan:
             there, manifest = catalogue.chosen(self.backups.checked, what, at, self.backups.machine, wish.key)
-            result = restoring.plan(there, manifest, Path(target), wish, self.backups.machine, cancel)
+            result = restoring.plan(self.backups.checked, there, manifest, Path(target), wish, self.backups.machine, cancel)
             return RestorePlan(restoring.planned(result, Path(target)))
 
         return await _stoppable(work)

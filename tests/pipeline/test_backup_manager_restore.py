@@ -133,3 +133,100 @@ def test_a_file_in_the_targets_way_is_told(made: Manager, tmp_path: Path, option
     (tmp_path / "file").write_text("mine")
     answer = made.run("restore", JOB, "--target", str(tmp_path / "file" / "back"), "--output", "json", *options)
     assert (answer.code, answer.json["error"].partition(":")[0]) == (66, "SourceUnavailable"), answer
+
+
+@pytest.fixture
+def crowded(tmp_path: Path) -> Manager:
+    """Two storages and the state folder lie in one tree, `site`; backed up is what else was there, and something in each one's place."""
+    source, site = tmp_path / "source", tmp_path / "site"
+    for folder in ("var/second", "var/state"):
+        (source / folder).mkdir(parents=True)
+    (source / "var" / "second" / "file").write_text("of the backup")
+    (source / "file").write_text("of the backup")
+    jobs: list[dict[str, Any]] = [
+        {"id": JOB, "source": str(source), "encryption": False},
+        {"id": "other", "source": str(source), "encryption": False, "destination": str(site / "var" / "second")},
+    ]
+    manager = Manager(tmp_path, json.dumps({"local": {"path": str(site / "nas" / "first")}}), jobs, environ={}, state="site/var/state")
+    for job in (JOB, "other"):
+        assert manager.record(job)["warnings"] == []
+    return manager
+
+
+def remembered(base: Path) -> dict[bytes, tuple[object, ...]]:
+    """All that storages and state hold, but for records and the locks that a restore makes."""
+    return {
+        path: fact
+        for path, fact in facts(base / "site").items()
+        if path.startswith((b"nas/first", b"var/second", b"var/state/")) and not path.endswith((b"restoring", b"@local"))
+    }
+
+
+@pytest.mark.parametrize("mode", ["overwrite", "skip-existing", "keep-newer", "mirror"])
+def test_no_storage_of_the_config_nor_the_state_folder_is_touched(crowded: Manager, mode: str) -> None:
+    before = remembered(crowded.base)
+    options = ("restore", JOB, "--target", str(crowded.base / "site"), "--on-conflict", mode, "--output", "json")
+    plan = crowded.run(*options, "--plan")
+    answer = crowded.run(*options, "--yes")
+    assert (answer.code, plan.code) == (0, 0), (answer, plan)
+    assert remembered(crowded.base) == before
+    assert (crowded.base / "site" / "file").read_text() == "of the backup"
+    assert (answer.json["deleted"], plan.json["delete"]) == (0, 0)
+    (warning,) = answer.json["warnings"]
+    assert warning.startswith("StorageSpared: 2 folders of the target hold backups")
+    assert [entry["status"] for entry in crowded.run("list", "--output", "json").json] == ["completed"] * 2
+    assert crowded.record(JOB)["status"] == "completed", "the writer key is still there"
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+@pytest.mark.parametrize("way", ["nas", "var"])
+def test_a_storage_in_the_place_of_a_file_or_link_makes_no_way(crowded: Manager, kind: str, way: str) -> None:
+    """`nas` is around the storage that is read, `var` around another one and the state folder."""
+    source = crowded.base / "source"
+    shutil.rmtree(source / "var")
+    (source / way).symlink_to("/mnt") if kind == "link" else (source / way).write_text("of the backup")
+    crowded.record(JOB)
+    before = remembered(crowded.base)
+    for options in (("--plan",), ("--yes",), ("--yes", "--on-conflict", "mirror")):
+        answer = crowded.run("restore", JOB, "--target", str(crowded.base / "site"), "--output", "json", *options)
+        assert (answer.code, answer.json["error"].partition(":")[0]) == (64, "InvalidSpec"), answer
+    assert remembered(crowded.base) == before
+
+
+@pytest.mark.parametrize("below", ["var/second", "var/second/new", "var/state", "var/state/default@local"])
+def test_another_storage_and_the_state_folder_are_no_targets(crowded: Manager, below: str) -> None:
+    before = remembered(crowded.base)
+    answer = crowded.run("restore", JOB, "--target", str(crowded.base / "site" / below), "--output", "json", "--yes")
+    assert (answer.code, answer.json["error"].partition(":")[0]) == (64, "InvalidSpec"), answer
+    assert remembered(crowded.base) == before
+
+
+def test_a_restore_in_place_does_not_set_back_what_is_remembered(tmp_path: Path) -> None:
+    """Else backups that were removed since would not be missed."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "file").write_text("x")
+    jobs = [{"id": JOB, "source": str(source), "encryption": False}]
+    manager = Manager(tmp_path, json.dumps({"local": {"path": str(tmp_path / "store")}}), jobs, environ={}, state="source/state")
+    first = manager.record(JOB)
+    assert [warning.partition(":")[0] for warning in first["warnings"]] == ["StateInSource"]
+    second = manager.record(JOB)
+    assert "exclude: /state/" in manager.run("config", "check").err
+    answer = manager.run("restore", second["id"], "--target", str(source), "--yes", "--output", "json")
+    assert answer.code == 0, answer
+    assert [warning.partition(":")[0] for warning in answer.json["warnings"]] == ["StorageSpared"]
+    for path in (tmp_path / "store").rglob(f"*{second['id']}*"):
+        path.unlink()
+    assert manager.record(JOB, code=77)["error"].startswith("RolledBack")
+
+    manager.jobs = [{**jobs[0], "exclude": ["/state/"]}]
+    assert manager.record(JOB, "--accept-newest")["warnings"] == []
+    assert "state folder" not in manager.run("config", "check").err
+
+
+def test_what_goes_with_a_folder_that_makes_way_counts_as_deleted(made: Manager, tmp_path: Path) -> None:
+    (tmp_path / "firmware.bin" / "inner").mkdir(parents=True)
+    (tmp_path / "firmware.bin" / "inner" / "file").touch()
+    plan = made.run("restore", JOB, "--target", str(tmp_path), "--plan", "--output", "json")
+    answer = made.run("restore", JOB, "--target", str(tmp_path), "--yes", "--output", "json")
+    assert (plan.json["delete"], answer.json["deleted"]) == (2, 2)

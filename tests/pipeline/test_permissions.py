@@ -26,7 +26,7 @@ def as_somebody(base: Path, code: str) -> dict[str, object]:
         "from iot_backup.errors import *\n"
         "source, target = Path(sys.argv[1]) / 'source', Path(sys.argv[1]) / 'target'\n"
         "answer = {}\n"
-        "import tempfile\n"
+        "import tempfile, pathspec\n"
         "with tempfile.TemporaryDirectory() as warm:  # modules that are imported late may not be readable later\n"
         "    os.mkdir(warm + '/a'); os.mkdir(warm + '/b'); bring_back(back_up(Path(warm + '/a')), Path(warm + '/b'))\n"
         f"os.setgroups([]); os.setgid({SOMEBODY}); os.setuid({SOMEBODY})\n" + textwrap.dedent(code) + "\nprint(json.dumps(answer))\n"
@@ -191,3 +191,74 @@ def test_mirror_clears_folders_that_their_mode_keeps_even_their_owner_out_of(bas
         """,
     )
     assert answer == {"removed": 3, "left": []}
+
+
+def test_mirror_of_a_part_leaves_the_mode_of_other_folders_alone(base: Path) -> None:
+    answer = as_somebody(
+        base,
+        """
+        from iot_backup.worker.mirror import Mirror
+        from iot_backup.worker.selection import Selection
+        (source / "config").mkdir()
+        (source / "config" / "file").write_bytes(b"x")
+        (target / "private").mkdir()
+        (target / "private" / "key").write_bytes(b"x")
+        (target / "private").chmod(0)
+        asked = Selection(["/config/"])
+        bring_back(back_up(source), target, rules=Rules("Mirror", asked, Mirror(asked)))
+        answer["mode"] = (target / "private").stat().st_mode & 0o777
+        """,
+    )
+    assert answer == {"mode": 0}
+
+
+@pytest.mark.parametrize(("asked", "covered"), [("['/config/']", ""), ("", "[], ['/mysql/']")], ids=["not asked for", "not in the backup"])
+def test_mirror_does_not_enter_a_folder_of_somebody_else_in_which_nothing_can_go(base: Path, asked: str, covered: str) -> None:
+    (base / "target" / "mysql").mkdir(mode=0o700)
+    answer = as_somebody(
+        base,
+        f"""
+        from iot_backup.worker.mirror import Mirror
+        from iot_backup.worker.selection import Selection
+        (source / "config").mkdir()
+        asked, covered = Selection({asked}), Selection({covered})
+        bring_back(back_up(source), target, rules=Rules("Mirror", asked, Mirror(asked, covered)))
+        answer["left"] = sorted(os.listdir(target))
+        """,
+    )
+    assert answer == {"left": ["config", "mysql"]}
+
+
+@pytest.mark.parametrize("rule", ["Overwrite", "Mirror"])
+def test_a_folder_that_even_its_owner_may_not_write_to_makes_way(base: Path, rule: str) -> None:
+    answer = as_somebody(
+        base,
+        f"""
+        from iot_backup.worker.mirror import Mirror
+        (source / {"way" if rule == "Overwrite" else "other"!r}).write_bytes(b"x")
+        (target / "way" / "inner").mkdir(parents=True)
+        (target / "way" / "inner" / "file").write_bytes(b"x")
+        for folder in ("way/inner", "way"):
+            (target / folder).chmod(0o555)
+        bring_back(back_up(source), target, rules=Rules({rule!r}, mirror=Mirror() if {rule!r} == "Mirror" else None))
+        answer["way"] = (target / "way").exists()
+        """,
+    )
+    assert answer == {"way": rule == "Overwrite"}
+
+
+def test_a_folder_that_stays_after_mirror_looked_into_it_has_its_own_mode_again(base: Path) -> None:
+    answer = as_somebody(
+        base,
+        """
+        from iot_backup.worker.mirror import Mirror
+        from iot_backup.worker.selection import Selection
+        (target / "shut").mkdir()
+        for name in ("file", "kept.cache"):
+            (target / "shut" / name).write_bytes(b"x")
+        (target / "shut").chmod(0o555)
+        bring_back(back_up(source), target, rules=Rules("Mirror", mirror=Mirror(covered=Selection([], ["*.cache"]))))
+        answer["left"], answer["mode"] = os.listdir(target / "shut"), (target / "shut").stat().st_mode & 0o777
+        """,
+    )
+    assert answer == {"left": ["kept.cache"], "mode": 0o555}

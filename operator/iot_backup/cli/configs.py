@@ -27,7 +27,7 @@ def check(setting: Setting) -> int:
         for problem in problems:
             said(str(problem))
         return 64
-    found = checking.summary(backup, os.environ)
+    found = checking.summary(backup, os.environ, setting.machine().state)
     if setting.json:
         click.echo(output.as_json(found.plain()))
     else:

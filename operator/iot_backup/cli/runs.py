@@ -138,7 +138,7 @@ def restore(setting: Setting, what: str, target: Path, at: str | None, **asked: 
     )
     said(restoring.announced(there, manifest, target))
     if asked["plan"] or asks:
-        result = restoring.plan(there, manifest, target, wish, machine, cancel)
+        result = restoring.plan(setting.config(), there, manifest, target, wish, machine, cancel)
         plan = restoring.planned(result, target)
         if asked["plan"]:
             click.echo(output.as_json(plan) if setting.json else output.fields(plan))
@@ -149,7 +149,7 @@ def restore(setting: Setting, what: str, target: Path, at: str | None, **asked: 
     sys.setswitchinterval(0.001)
     try:
         with progress.shown(done, sys.stderr, expected=0 if wish.selective else manifest.counts.source_bytes):
-            restored = restoring.restore(there, manifest, target, wish, machine, cancel, done)
+            restored = restoring.restore(setting.config(), there, manifest, target, wish, machine, cancel, done)
     except Cancelled as error:
         failed(setting, error)
         return 128 + cancel.signal

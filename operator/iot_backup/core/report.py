@@ -84,7 +84,7 @@ class RestoreResult(Wire):
     kept: int = Field(default=0, ge=0)
     """Paths that onConflict left as they were."""
     deleted: int = Field(default=0, ge=0)
-    """Paths that Mirror removed."""
+    """Paths that Mirror removed, or that were in a folder which made way for something else."""
     checksum: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
@@ -107,7 +107,7 @@ class PlanResult(Wire):
     keep: int = Field(default=0, ge=0)
     """Paths that onConflict would leave as they are."""
     delete: int = Field(default=0, ge=0)
-    """Paths that Mirror would remove."""
+    """Paths that Mirror would remove, or that are in a folder which would make way for something else."""
     read_bytes: int = Field(ge=0)
     """To be read from the store."""
     space_needed: int = Field(ge=0)

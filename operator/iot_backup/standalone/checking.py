@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
-from iot_backup.standalone import environment, sites
+from iot_backup.standalone import apart, environment, sites
 from iot_backup.standalone.config import Backup
 from iot_backup.standalone.configfile import Problem
 from iot_backup.standalone.notifying import channels
@@ -46,14 +47,15 @@ class Summary:
         return {"jobs": [asdict(job) for job in self.jobs], "warnings": list(self.warnings)}
 
 
-def summary(backup: Backup, environ: Mapping[str, str]) -> Summary:
-    """Pure but for `environ`."""
+def summary(backup: Backup, environ: Mapping[str, str], state: Path | None = None) -> Summary:
+    """Pure but for `environ`, and for links on the way to `state`: this machine's state folder."""
     lines = []
     for job in backup.jobs:
         site = sites.of_job(backup, job, environ)
         chain = sites.chain(backup, job, environ)
         lines.append(Line(job.id, job.name, job.type, job.source, site.storage, site.name, chain, job.encryption, job.enabled))
-    return Summary(tuple(lines), tuple(_warnings(backup, environ)))
+    exposed = [apart.exposed(job, state) for job in backup.jobs] if state is not None else []
+    return Summary(tuple(lines), (*_warnings(backup, environ), *filter(None, exposed)))
 
 
 def plain(problem: Problem) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from iot_backup.core.report import BackupResult, Warn
 from iot_backup.errors import AccessDenied, Internal, InvalidSpec, IotBackupError, Untrusted
 from iot_backup.repository import clocks, creation
 from iot_backup.repository.writers import Keys
-from iot_backup.standalone import copies, environment, records, sites
+from iot_backup.standalone import apart, copies, environment, records, sites
 from iot_backup.standalone.config import Backup, Job
 from iot_backup.standalone.journal import Journal
 from iot_backup.standalone.machine import Machine, make_folder
@@ -102,7 +103,7 @@ def execute(config: Backup, job: Job, wish: Wish, machine: Machine, cancel: Canc
     site, chain = sites.of_job(config, job, machine.environ), sites.chain(config, job, machine.environ)
     source = Path(job.source).resolve()
     for each in (site, *sites.copies_of(config, job, machine.environ)):
-        _check_apart(source, each)
+        apart.check_source(source, each)
     state = machine.state_of(site)
     with state.alone(chain):
         newcomer = not state.has_writer_key
@@ -133,17 +134,14 @@ def execute(config: Backup, job: Job, wish: Wish, machine: Machine, cancel: Canc
         state.remember(lambda memory: (memory or before.memory).with_head(chain, _head(result)))
     cancel.commit_ended()
     answers = copies.made(config, job, machine, cancel, wish.bandwidth_limit)
-    told = (*before.warnings, *warnings, *copies.warnings(answers))
+    told = (*_exposed(job, machine.state), *before.warnings, *warnings, *copies.warnings(answers))
     return replace(records.of_result(job.id, _archive(site, result), result, told), copies=answers)
 
 
-def _check_apart(source: Path, site: Site) -> None:
-    if isinstance(site.target, spec.VolumeTarget):
-        store = Path(site.target.mount).resolve()
-        if store.is_relative_to(source):
-            raise InvalidSpec(
-                f"the source {source} contains the storage {store}: each backup would hold all earlier ones. Put it elsewhere."
-            )
+def _exposed(job: Job, state: Path) -> Iterator[Warn]:
+    sentence = apart.exposed(job, state)
+    if sentence is not None:
+        yield Warn(reason="StateInSource", message=sentence)
 
 
 def _before(site: Site, state: State, secrets: Secrets, fingerprint: str | None, *, newcomer: bool) -> Before:

@@ -13,9 +13,10 @@ from typing import Any
 from iot_backup.core import spec
 from iot_backup.core.manifest import Manifest
 from iot_backup.core.report import PlanResult, RestoreResult, Warn
-from iot_backup.errors import AccessDenied, ChainBroken, InvalidSpec, IotBackupError, SourceUnavailable, TargetFull
-from iot_backup.standalone import records
+from iot_backup.errors import AccessDenied, ChainBroken, IotBackupError, SourceUnavailable, TargetFull
+from iot_backup.standalone import apart, records
 from iot_backup.standalone.catalogue import Key, Opened
+from iot_backup.standalone.config import Backup
 from iot_backup.standalone.machine import Machine
 from iot_backup.standalone.state import RESTORING
 from iot_backup.units import format_size
@@ -100,35 +101,35 @@ def is_empty(target: Path) -> bool:
         raise SourceUnavailable(f"the target {target} is no folder: {error.strerror}") from error
 
 
-def restore(there: Opened, manifest: Manifest, target: Path, wish: Wish, machine: Machine, cancel: Cancel, progress: Progress) -> Restored:
-    """Bring the backup back into the folder, which is made if it is not there. Retention of this machine waits meanwhile."""
-    check_apart(there, target)
+def restore(
+    config: Backup, there: Opened, manifest: Manifest, target: Path, wish: Wish, machine: Machine, cancel: Cancel, progress: Progress
+) -> Restored:
+    """Bring the backup back into the folder, which is made if it is not there. Retention of this machine waits meanwhile.
+
+    `config`: the whole one, whose storages are spared, also where `there` is a copy.
+    """
+    apart.check_target(config, machine, target)
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unusable(target, target.parent, error) from error
     order = _order(there, manifest, target, wish)
     with machine.state_of(there.site).reading(RESTORING, cancel.requested.is_set):
-        result, warnings = run_restore(order, wish.key.secrets(machine), target.resolve(), cancel, progress)
+        spared = apart.spared(config, machine)
+        result, warnings = run_restore(order, wish.key.secrets(machine), target.resolve(), cancel, progress, spared=spared)
     assert isinstance(result, RestoreResult), "the order's mode says which it is"
     return Restored(result, target, warnings)
 
 
-def plan(there: Opened, manifest: Manifest, target: Path, wish: Wish, machine: Machine, cancel: Cancel) -> PlanResult:
+def plan(config: Backup, there: Opened, manifest: Manifest, target: Path, wish: Wish, machine: Machine, cancel: Cancel) -> PlanResult:
     """What that would do. Nothing is written; a target that is not there is an empty one."""
-    check_apart(there, target)
+    apart.check_target(config, machine, target)
     with _folder(target) as folder:
         order = _order(there, manifest, folder, wish).model_copy(update={"mode": "Plan"})
-        result, _ = run_restore(order, wish.key.secrets(machine), folder.resolve(), cancel)
+        spared = apart.spared(config, machine)
+        result, _ = run_restore(order, wish.key.secrets(machine), folder.resolve(), cancel, spared=spared)
     assert isinstance(result, PlanResult), "the order's mode says which it is"
     return result
-
-
-def check_apart(there: Opened, target: Path) -> None:
-    """InvalidSpec for a target inside the storage that it comes from."""
-    store = there.site.target
-    if isinstance(store, spec.VolumeTarget) and target.resolve().is_relative_to(Path(store.mount).resolve()):
-        raise InvalidSpec(f"the target {target} lies in the storage {store.mount}, among the backups. Restore into another folder.")
 
 
 def exit_code(result: PlanResult) -> int:

@@ -88,6 +88,13 @@ def all_of(backup: Backup, environ: Mapping[str, str]) -> list[Site]:
     return list({site.label: site for site in (of_job(backup, each, environ) for each in backup.jobs)}.values())
 
 
+def folders(backup: Backup, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Those of all local storages, each once: also of copies, of destinations, and of a storage that no job uses."""
+    local = [backup.storage.local.path] if backup.storage.local is not None else []
+    used = [site.target for each in backup.jobs for site in (of_job(backup, each, environ), *copies_of(backup, each, environ))]
+    return tuple(dict.fromkeys([*local, *(target.mount for target in used if isinstance(target, spec.VolumeTarget))]))
+
+
 def chain(backup: Backup, wanted: Job, environ: Mapping[str, str]) -> str:
     """The chain that the job's backups belong to: its own word, else the first full job of that source in the same repository."""
     if wanted.chain is not None:

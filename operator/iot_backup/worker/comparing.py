@@ -11,6 +11,7 @@ from iot_backup.worker import conflicts
 from iot_backup.worker.extract import Rules
 from iot_backup.worker.index import BLOCK_DEVICE, CHARACTER_DEVICE, FILE, FOLDER, ROOT, SUPERSEDED, SYMLINK, Row
 from iot_backup.worker.members import is_of_kind
+from iot_backup.worker.removing import is_one_of, making_way, mount_of
 from iot_backup.worker.target import target_error
 from iot_backup.worker.walk import LISTED
 
@@ -29,6 +30,8 @@ class Compared:
     """Differ, and stay as they are."""
     space: int = 0
     """Bytes that would be taken at most at one time: a file goes only when the one in its place is whole."""
+    made_way: int = 0
+    """Paths that would go with the folders they are in, where something else takes a folder's place."""
     grown: int = 0
     """Bytes that the target would have more, so far."""
 
@@ -55,7 +58,7 @@ class Comparison:
     """Use `add` for each chosen row in order, then `finish`; `close` in any case."""
 
     def __init__(self, root: int, rules: Rules) -> None:
-        self._root, self._rules = root, rules
+        self._root, self._rules, self._mount = root, rules, mount_of(root)
         self._levels: list[_Level] = []
         self.found = Compared()
 
@@ -99,11 +102,13 @@ class Comparison:
             self.found.keep += 1
         else:
             self._judge(row, found, _link(level.descriptor, name, row, found))
+            self._make_way(level.descriptor, name, row, found)
 
     def _folder(self, above: _Level, name: bytes, row: Row, found: os.stat_result | None) -> None:
         asked = self._rules.selection.selects(row.path, True)
         stays = found is not None and not stat.S_ISDIR(found.st_mode) and conflicts.keeps(self._rules.on_conflict, row, found)
-        passed_over = above.passed_over or stays
+        spared = found is not None and is_one_of(found, self._rules.spared)
+        passed_over = above.passed_over or stays or spared
         if passed_over:
             self.found.keep += asked
         elif asked:
@@ -129,6 +134,13 @@ class Comparison:
             count.change += 1
             count.write(row.data_size, found)
 
+    def _make_way(self, folder: int, name: bytes, row: Row, found: os.stat_result | None) -> None:
+        """Refuse what a restore would refuse: see `making_way`."""
+        if row.kind in (CHARACTER_DEVICE, BLOCK_DEVICE) and not self._rules.devices:
+            return
+        if found is not None and stat.S_ISDIR(found.st_mode) and not conflicts.keeps(self._rules.on_conflict, row, found):
+            self.found.made_way += making_way(folder, name, self._rules.spared, acts=False)
+
     def _count_holders(self) -> None:
         """Folders above what is added, that the target does not have, and nobody asked for."""
         for level in self._levels:
@@ -142,7 +154,7 @@ class Comparison:
             return
         try:
             if self._rules.mirror is not None:
-                self._rules.mirror.clear(level.descriptor, level.path, level.names)
+                self._rules.mirror.clear(level.descriptor, level.path, level.names, self._mount)
         finally:
             os.close(level.descriptor)
 

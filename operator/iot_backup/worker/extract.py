@@ -22,6 +22,7 @@ from iot_backup.worker.extracted import Extracted
 from iot_backup.worker.index import CHANGED, DAMAGED, FIFO, FILE, FOLDER, HARD_LINK, ROOT, SUPERSEDED, SYMLINK, Row
 from iot_backup.worker.mirror import Mirror
 from iot_backup.worker.nodes import Content, Nodes
+from iot_backup.worker.removing import Folders, is_one_of
 from iot_backup.worker.selection import EVERYTHING, Selection
 from iot_backup.worker.target import Target, target_error
 
@@ -37,6 +38,8 @@ class Rules:
     """Where onConflict is Mirror."""
     devices: bool = False
     """Make device nodes, too."""
+    spared: Folders = frozenset()
+    """Those that hold backups, or what this machine remembers of them: nothing is written into them, and none makes way."""
 
 
 @dataclass(eq=False)
@@ -76,8 +79,8 @@ class Extractor:
     """Use `add` for each row, then `finish` once; `close` in any case."""
 
     def __init__(self, root: int, rules: Rules | None = None) -> None:
-        self._target = Target(root)
         self._rules = rules or Rules()
+        self._target = Target(root, self._rules.spared)
         self._mirror = self._rules.mirror
         self._asks = self._rules.on_conflict in ("KeepNewer", "SkipExisting")
         self._attributes = Attributes()
@@ -105,6 +108,7 @@ class Extractor:
             while self._levels:
                 self._leave()
             self._target.flush()
+            self.done.made_way = self._target.made_way
         except OSError as error:
             raise target_error(error, ROOT) from error
 
@@ -193,8 +197,13 @@ class Extractor:
             self.done.kept += 1
             return
         asked = self._rules.selection.selects(level.path, True)
-        if self._asks or not asked:
+        if self._asks or not asked or self._rules.spared:
             found = _found(folder, name)
+            if found is not None and is_one_of(found, self._rules.spared):
+                level.passed_over = True
+                self.done.kept += 1
+                self.done.spared += 1
+                return
             if found is not None and stat.S_ISDIR(found.st_mode):
                 if not asked or conflicts.keeps_attributes(self._rules.on_conflict):
                     level.kept = stat.S_IMODE(found.st_mode)
@@ -216,12 +225,12 @@ class Extractor:
     def _clear(self, mirror: Mirror, level: _Level) -> None:
         """Remove what the backup does not have here; also in a folder that was not asked for, if the target has it."""
         if level.descriptor >= 0:
-            mirror.clear(level.descriptor, level.path, level.names)
+            mirror.clear(level.descriptor, level.path, level.names, self._target.mount)
             return
         found = self._target.find(level.path)
         if found is not None:
             try:
-                mirror.clear(found, level.path, level.names)
+                mirror.clear(found, level.path, level.names, self._target.mount)
             finally:
                 os.close(found)
 

@@ -25,3 +25,7 @@ class Extracted:
     """Files that could not be read to their end when they were backed up."""
     kept: int = 0
     """Paths that were there and stayed as they were, by onConflict."""
+    spared: int = 0
+    """Folders that nothing was written into: they hold backups, or what this machine remembers of them."""
+    made_way: int = 0
+    """Paths that went with the folders they were in, where something else of the backup took a folder's place."""

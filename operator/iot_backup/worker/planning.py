@@ -87,7 +87,7 @@ def planned(rows: IndexReader, target: int, rules: Rules, costs: Costs, what: st
         change=found.change,
         same=found.same,
         keep=found.keep,
-        delete=rules.mirror.removed if rules.mirror else 0,
+        delete=found.made_way + (rules.mirror.removed if rules.mirror else 0),
         read_bytes=read_bytes,
         space_needed=found.space,
         space_free=room.f_bavail * room.f_frsize,

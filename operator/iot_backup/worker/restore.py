@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ from iot_backup.worker.mirror import Mirror
 from iot_backup.worker.notes import CHANGED, DAMAGED, INCOMPLETE, UNREADABLE
 from iot_backup.worker.planning import Costs, planned
 from iot_backup.worker.progress import Progress
+from iot_backup.worker.removing import Folders
 from iot_backup.worker.room import check_room
 from iot_backup.worker.selection import EVERYTHING, Selection, described
 from iot_backup.worker.survey import Survey, surveyed
@@ -43,16 +44,23 @@ _log = logging.getLogger(__name__)
 
 
 def restore(
-    order: spec.RestoreOrder, secrets: Secrets, target: Path, cancel: Cancel, progress: Progress | None = None
+    order: spec.RestoreOrder,
+    secrets: Secrets,
+    target: Path,
+    cancel: Cancel,
+    progress: Progress | None = None,
+    *,
+    spared: Sequence[Path] = (),
 ) -> tuple[RestoreResult | PlanResult, tuple[Warn, ...]]:
     """Restore one member into the target, or say what that would do.
 
     Nothing is written before everything that can be checked was checked: the chain, the whole index, and with `verify` each archive
-    whole. A selective restore does not read archives whole: what it reads of them is authenticated as it is read.
+    whole. A selective restore does not read archives whole: what it reads of them is authenticated as it is read. `spared`: folders that
+    it neither writes into nor removes, besides the store that it reads; a worker in a cluster sees no others.
     """
     with folders.opened(target, "", order.claim) as root:
         store = throttled(open_store(order.repository, secrets), order.bandwidth_limit, time.monotonic, cancel.pause)
-        return _Restore(order, store, secrets, root, cancel, progress).run()
+        return _Restore(order, store, secrets, root, cancel, progress, folders.holding(order.repository, spared)).run()
 
 
 class _Index:
@@ -72,8 +80,16 @@ class _Restore:
     """What its steps share."""
 
     def __init__(
-        self, order: spec.RestoreOrder, store: Store, secrets: Secrets, root: int, cancel: Cancel, progress: Progress | None
+        self,
+        order: spec.RestoreOrder,
+        store: Store,
+        secrets: Secrets,
+        root: int,
+        cancel: Cancel,
+        progress: Progress | None,
+        spared: Folders,
     ) -> None:
+        self._spared = spared
         self._order, self._store, self._root, self._cancel, self._progress = order, store, root, cancel, progress
         self._verifies = order.verify and order.type == "Full"
         self._selection = Selection(order.include, order.exclude) if order.type == "Selective" else EVERYTHING
@@ -133,8 +149,8 @@ class _Restore:
         mirror = None
         if self._order.on_conflict == "Mirror":
             covered = Selection(manifest.source.include, manifest.source.exclude)
-            mirror = Mirror(self._selection, covered, acts=acts, stores=folders.of_store(self._order.repository))
-        return Rules(self._order.on_conflict, self._selection, mirror, self._order.devices)
+            mirror = Mirror(self._selection, covered, acts=acts, stores=self._spared)
+        return Rules(self._order.on_conflict, self._selection, mirror, self._order.devices, self._spared)
 
     def _survey(self, manifest: Manifest, index: _Index) -> Survey | None:
         """Whether there is something to write, and room for it. NothingMatches, TargetFull. A Full's counts spare a pass over the index."""
@@ -176,7 +192,7 @@ def _result(order: spec.RestoreOrder, manifest: Manifest, unpacked: Unpacked) ->
         files=unpacked.written.files + unpacked.written.hard_links,
         bytes=unpacked.written.bytes,
         kept=unpacked.written.kept,
-        deleted=unpacked.removed,
+        deleted=unpacked.removed + unpacked.written.made_way,
         checksum=f"sha256:{manifest.archive.sha256}",
     )
 
@@ -203,6 +219,11 @@ def _warnings(order: spec.RestoreOrder, manifest: Manifest, unpacked: Unpacked) 
             "DevicesNotRestored",
             unpacked.written.devices_left_out,
             "device nodes were left out: they are made if the restore asks for devices, and its user is root",
+        ),
+        (
+            "StorageSpared",
+            unpacked.written.spared,
+            "folders of the target hold backups, or what this machine remembers of them: nothing of the backup was written into them",
         ),
         ("FilesChanged", unpacked.notes.get(CHANGED, 0), "files had changed while they were backed up"),
         (

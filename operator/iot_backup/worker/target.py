@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from iot_backup.errors import AccessDenied, IotBackupError, SourceUnavailable, TargetFull
 from iot_backup.worker.notes import printable
+from iot_backup.worker.removing import Folders, is_one_of, making_way, mount_of, remove
 from iot_backup.worker.walk import LISTED
 
 _TEMPORARY = ".iot-backup-restore-{}.partial"
@@ -23,9 +24,13 @@ _PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 class Target:
     """Opens and makes folders, puts finished paths in their place, and flushes it all at the end."""
 
-    def __init__(self, root: int) -> None:
-        """`root`: descriptor of a folder, which stays the caller's."""
+    def __init__(self, root: int, spared: Folders = frozenset()) -> None:
+        """`root`: descriptor of a folder, which stays the caller's. `spared`: folders that never make way."""
         self.root = root
+        self.mount = mount_of(root)
+        self.made_way = 0
+        """Paths that went with the folders they were in, by `place`."""
+        self._spared = spared
         self.temporary = _TEMPORARY.format(secrets.token_hex(8)).encode()
         """The one name under which anything is made before it takes its place."""
         self._file_systems = {os.fstat(root).st_dev: os.dup(root)}
@@ -64,11 +69,16 @@ class Target:
             os.unlink(name, dir_fd=folder)
 
     def place(self, folder: int, name: bytes) -> None:
-        """Move the temporary path to its name; a folder of that name goes, with all that is in it, but for what is mounted there: EBUSY."""
+        """Move the temporary path to its name; a folder of that name goes, with all that is in it.
+
+        Refused before anything in it goes: InvalidSpec for one that is, or holds, a spared folder; SourceUnavailable for mount points.
+        """
         try:
             os.rename(self.temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
         except IsADirectoryError:
-            _remove_folder(folder, name, os.fstat(folder).st_dev)
+            paths = making_way(folder, name, self._spared, acts=True)
+            remove(folder, name)
+            self.made_way += paths
             os.rename(self.temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
 
     def discard(self, folder: int) -> None:
@@ -88,13 +98,22 @@ class Target:
         return current
 
     def find(self, path: bytes) -> int | None:
-        """The same; None if there is no such folder, or we may not enter it."""
+        """The same; None if there is no such folder, or we may not enter it, or it lies in a spared one."""
+        current = os.dup(self.root)
         try:
-            return self.opened(path)
+            for name in path.split(b"/") if path else ():
+                inner = os.open(name, LISTED, dir_fd=current)
+                os.close(current)
+                current = inner
+                if is_one_of(os.fstat(current), self._spared):
+                    os.close(current)
+                    return None
         except OSError as error:
+            os.close(current)
             if error.errno not in (*_NOT_A_FOLDER, errno.ENOENT, errno.EACCES):
                 raise
             return None
+        return current
 
     def flush(self) -> None:
         """Return when everything is on disk. One call a file system: fsync of each of many small files takes far longer."""
@@ -139,24 +158,6 @@ def entered(folder: int, name: bytes) -> int:
         os.close(path)
 
 
-def _remove_folder(folder: int, name: bytes, device: int) -> None:
-    """Remove a folder with all that is in it. OSError, EBUSY for one of another file system than `device`, in which nothing goes."""
-    inner = entered(folder, name)
-    try:
-        if os.fstat(inner).st_dev != device:
-            raise OSError(errno.EBUSY, "another file system is mounted in the place of what is to be written")
-        with os.scandir(inner) as entries:
-            found = [(os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)) for entry in entries]
-        for below, is_folder in found:
-            if is_folder:
-                _remove_folder(inner, below, device)
-            else:
-                os.unlink(below, dir_fd=inner)
-    finally:
-        os.close(inner)
-    os.rmdir(name, dir_fd=folder)
-
-
 def target_error(error: OSError, path: bytes) -> IotBackupError:
     """What a failed call on the target means for the person who asked for the restore."""
     what, why = printable(path), error.strerror or str(error)
@@ -166,6 +167,11 @@ def target_error(error: OSError, path: bytes) -> IotBackupError:
         return AccessDenied(
             f"the target refuses user {os.geteuid()} at {what!r}: {why}. "
             "Run as the user its files belong to (worker.securityContext.runAsUser), or as root (worker.identity: Root)."
+        )
+    if error.errno == errno.EBUSY:
+        return SourceUnavailable(
+            f"something is mounted at {what!r}, in the way of what is to be written. Unmount it, leave the path out (exclude), or restore "
+            "into another folder. Files restored so far are whole."
         )
     return SourceUnavailable(
         f"the target cannot be written at {what!r}: {why}. Files restored so far are whole; the restore can be run again."

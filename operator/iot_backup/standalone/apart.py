@@ -1,0 +1,56 @@
+"""What must not lie in what: storages, the state folder, sources and targets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from iot_backup.core import spec
+from iot_backup.errors import InvalidSpec
+from iot_backup.standalone import sites
+from iot_backup.standalone.config import Backup, Job
+from iot_backup.standalone.machine import Machine
+from iot_backup.standalone.sites import Site
+from iot_backup.worker.selection import Selection
+
+
+def spared(config: Backup, machine: Machine) -> tuple[Path, ...]:
+    """The folders that no restore writes into or removes, whichever backup it brings back: each local storage, and the state folder."""
+    return (*map(Path, sites.folders(config, machine.environ)), machine.state)
+
+
+def check_target(config: Backup, machine: Machine, target: Path) -> None:
+    """InvalidSpec for a target inside a storage or the state folder."""
+    place = target.resolve()
+    for store in sites.folders(config, machine.environ):
+        if place.is_relative_to(Path(store).resolve()):
+            raise InvalidSpec(f"the target {target} lies in the storage {store}, among the backups. Restore into another folder.")
+    if place.is_relative_to(machine.state.resolve()):
+        raise InvalidSpec(
+            f"the target {target} lies in the state folder {machine.state}, among what this machine remembers. Restore into another folder."
+        )
+
+
+def check_source(source: Path, site: Site) -> None:
+    """InvalidSpec for a source, already resolved, around the storage that it is backed up to."""
+    if isinstance(site.target, spec.VolumeTarget):
+        store = Path(site.target.mount).resolve()
+        if store.is_relative_to(source):
+            raise InvalidSpec(
+                f"the source {source} contains the storage {store}: each backup would hold all earlier ones. Put it elsewhere."
+            )
+
+
+def exposed(job: Job, state: Path) -> str | None:
+    """What to say where the job's backups hold the state folder."""
+    source, folder = Path(job.source).resolve(), state.resolve()
+    if not folder.is_relative_to(source):
+        return None
+    path = str(folder.relative_to(source))
+    if not Selection(job.include, job.exclude).selects(os.fsencode(path), is_folder=True):
+        return None
+    advice = "" if path == "." else f"leave it out (exclude: /{path}/), or "
+    return (
+        f"the source of job {job.id} holds the state folder {state}, and so does each backup, with the writer key: {advice}name another one "
+        "by --state-dir. A restore leaves the state folder as it is"
+    )
