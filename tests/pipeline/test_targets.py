@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import threading
@@ -87,6 +88,44 @@ def test_what_is_mounted_in_a_folder_that_must_make_way_stays(source: Path, targ
         assert (mount / "file").read_bytes() == b"of another volume"
     finally:
         subprocess.run(["umount", mount], check=True)
+
+
+@pytest.fixture
+def mounted(target: Path) -> Iterator[Path]:
+    """A small file system in the target."""
+    folder = target / "mounted"
+    folder.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "other", folder], check=False).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_hard_link_into_another_file_system_becomes_a_file_of_its_own(source: Path, target: Path, mounted: Path) -> None:
+    (source / "mounted").mkdir()
+    for name in ("folder/1", "mounted/2", "mounted/3", "z"):
+        os.link(source / "x", source / name)
+    done = bring_back(back_up(source), target)
+    names = [target / name for name in ("x", "y", "z", "folder/1")]
+    assert all(path.samefile(names[0]) for path in names)
+    assert (mounted / "2").samefile(mounted / "3")
+    assert (mounted / "2").read_bytes() == b"two names"
+    assert (done.written.hard_links, done.written.links_apart) == (4, 1)
+
+
+@pytest.mark.parametrize("number", [errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP])
+def test_a_hard_link_that_the_target_refuses_becomes_a_file_of_its_own(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    backup = back_up(source)
+
+    def refuses(*_args: object, **_options: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuses)
+    done = bring_back(backup, target)
+    assert (target / "y").read_bytes() == b"two names"
+    assert (done.written.hard_links, done.written.links_apart) == (0, 1)
 
 
 def test_an_open_file_keeps_its_old_content_and_the_name_gets_the_new_one(source: Path, target: Path) -> None:

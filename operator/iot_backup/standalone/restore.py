@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from iot_backup.units import format_size
 from iot_backup.worker.cancelling import Cancel
 from iot_backup.worker.progress import Progress
 from iot_backup.worker.restore import restore as run_restore
+from iot_backup.worker.target import UNFINISHED
 
 CONFLICTS: dict[str, spec.OnConflict] = {
     "overwrite": "Overwrite",
@@ -103,12 +104,8 @@ def is_empty(target: Path) -> bool:
 def restore(there: Opened, manifest: Manifest, target: Path, wish: Wish, machine: Machine, cancel: Cancel, progress: Progress) -> Restored:
     """Bring the backup back into the folder, which is made if it is not there. Retention of this machine waits meanwhile."""
     check_apart(there, target)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unusable(target, target.parent, error) from error
     order = _order(there, manifest, target, wish)
-    with machine.state_of(there.site).reading(RESTORING, cancel.requested.is_set):
+    with _made(target), machine.state_of(there.site).reading(RESTORING, cancel.requested.is_set):
         result, warnings = run_restore(order, wish.key.secrets(machine), target.resolve(), cancel, progress)
     assert isinstance(result, RestoreResult), "the order's mode says which it is"
     return Restored(result, target, warnings)
@@ -158,6 +155,23 @@ def planned(result: PlanResult, target: Path) -> dict[str, Any]:
         "free_bytes": result.space_free,
         "seconds": result.seconds,
     }
+
+
+@contextmanager
+def _made(target: Path) -> Iterator[None]:
+    """The target, made if it is not there, as a folder that this restore owes its attributes. After a failure it goes again if it is empty."""
+    try:
+        made = not target.is_dir()
+        target.mkdir(UNFINISHED, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unusable(target, target.parent, error) from error
+    try:
+        yield
+    except BaseException:
+        if made:
+            with suppress(OSError):  # not empty
+                target.rmdir()
+        raise
 
 
 @contextmanager

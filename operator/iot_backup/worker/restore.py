@@ -204,6 +204,11 @@ def _warnings(order: spec.RestoreOrder, manifest: Manifest, unpacked: Unpacked) 
             unpacked.written.devices_left_out,
             "device nodes were left out: they are made if the restore asks for devices, and its user is root",
         ),
+        (
+            "HardLinksNotRestored",
+            unpacked.written.links_apart,
+            "hard links became files of their own: the target holds them in another file system than the first name, or allows no link there",
+        ),
         ("FilesChanged", unpacked.notes.get(CHANGED, 0), "files had changed while they were backed up"),
         (
             "FilesMissing",

@@ -17,6 +17,8 @@ from iot_backup.worker.walk import LISTED
 _TEMPORARY = ".iot-backup-restore-{}.partial"
 _LEFT_OVER = re.compile(r"\.iot-backup-restore-[0-9a-f]{16}\.partial")
 _NOT_A_FOLDER = (errno.ENOTDIR, errno.ELOOP)
+UNFINISHED = 0o1700
+"""Mode of a folder that a restore made, until the restore leaves it. Nobody else gives it: the sticky bit is for folders that others write to."""
 _PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -34,7 +36,7 @@ class Target:
     def enter(self, folder: int, name: bytes) -> tuple[int, bool]:
         """A descriptor of the folder `name`, and whether it was made; anything else of that name goes."""
         try:
-            os.mkdir(name, 0o700, dir_fd=folder)
+            os.mkdir(name, UNFINISHED, dir_fd=folder)
         except FileExistsError:
             return self._enter_existing(folder, name)
         return os.open(name, LISTED, dir_fd=folder), True
@@ -76,21 +78,27 @@ class Target:
         with suppress(FileNotFoundError):
             os.unlink(self.temporary, dir_fd=folder)
 
-    def opened(self, path: bytes) -> int:
-        """A new descriptor of the folder `path` below the root, which exists; b"" is the root."""
+    def named(self, path: bytes) -> int:
+        """A new descriptor that only names the folder `path` below the root; b"" is the root. OSError, also where it is not there.
+
+        What is in a folder that cannot be listed has names all the same.
+        """
+        return self._opened(path, _PATH_ONLY)
+
+    def _opened(self, path: bytes, how: int) -> int:
         current = os.dup(self.root)
         for name in path.split(b"/") if path else ():
             try:
-                inner = os.open(name, LISTED, dir_fd=current)
+                inner = os.open(name, how, dir_fd=current)
             finally:
                 os.close(current)
             current = inner
         return current
 
     def find(self, path: bytes) -> int | None:
-        """The same; None if there is no such folder, or we may not enter it."""
+        """A new descriptor of the folder `path` below the root; None if there is none, or we may not enter it."""
         try:
-            return self.opened(path)
+            return self._opened(path, LISTED)
         except OSError as error:
             if error.errno not in (*_NOT_A_FOLDER, errno.ENOENT, errno.EACCES):
                 raise
@@ -113,7 +121,7 @@ class Target:
         if inner is not None:
             return inner, False
         os.unlink(name, dir_fd=folder)
-        os.mkdir(name, 0o700, dir_fd=folder)
+        os.mkdir(name, UNFINISHED, dir_fd=folder)
         return os.open(name, LISTED, dir_fd=folder), True
 
     def _prepared(self, folder: int) -> int:
@@ -123,6 +131,14 @@ class Target:
             os.close(folder)
             raise
         return folder
+
+
+def is_unfinished(found: os.stat_result) -> bool:
+    """Whether a restore made this folder and was killed, or failed, in it: the next one owes it the backup's owner, mode and time.
+
+    The mode tells, as it comes and goes with a single call each: no kill comes between a folder and its mark.
+    """
+    return stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) & ~stat.S_ISGID == UNFINISHED
 
 
 def entered(folder: int, name: bytes) -> int:
