@@ -211,6 +211,27 @@ def test_a_target_that_is_too_small_is_refused_before_a_byte_is_written(tmp_path
     assert os.listdir(small_disk) == ["mine"]
 
 
+def test_room_is_also_in_what_is_mounted_in_the_target(tmp_path: Path, small_disk: Path) -> None:
+    root = tmp_path / "big"
+    (root / "data").mkdir(parents=True)
+    for number in range(50):
+        (root / "data" / str(number)).write_bytes(os.urandom(100_000))
+    backup = back_up(root)
+    (small_disk / "data").mkdir()
+    for options, fits in (("size=2m", False), ("size=20m,nr_inodes=9", False), ("size=20m", True)):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "other", small_disk / "data"], check=True)
+        try:
+            if fits:
+                bring_back(backup, small_disk)
+                assert facts(small_disk) == facts(root)
+            else:
+                with pytest.raises(TargetFull, match="Nothing was written"):
+                    bring_back(backup, small_disk)
+                assert os.listdir(small_disk / "data") == []
+        finally:
+            subprocess.run(["umount", small_disk / "data"], check=True)
+
+
 def test_too_few_inodes_are_refused_before_a_byte_is_written(tmp_path: Path, small_disk: Path) -> None:
     with pytest.raises(TargetFull, match="inodes"):
         bring_back(big(tmp_path, 1000, count=50), small_disk)
