@@ -250,3 +250,26 @@ def test_a_hard_link_to_a_file_in_a_folder_that_is_closed_to_its_owner_by_then_i
         """,
     )
     assert answer == {"links": 1, "apart": 1, "drop": "drop", "shut": "shut", "same": True}
+
+
+def test_a_plan_of_a_folder_that_lets_its_owner_see_names_alone_is_no_error(base: Path) -> None:
+    """The restore opens it; a plan changes nothing, and takes what it cannot look at for what is not there."""
+    answer = as_somebody(
+        base,
+        """
+        from iot_backup.worker.comparing import Comparison
+        from iot_backup.worker.mirror import Mirror
+        for tree in (source, target):
+            (tree / "f").mkdir(); (tree / "f" / "x").touch()
+        (target / "f").chmod(0o400)
+        backup = back_up(source)
+        root = os.open(target, os.O_RDONLY)
+        comparison = Comparison(root, Rules("Mirror", mirror=Mirror(acts=False)))
+        for row in index_of(backup):
+            comparison.add(row)
+        comparison.finish()
+        answer = {"add": comparison.found.add, "mode": (target / "f").stat().st_mode & 0o777}
+        bring_back(backup, target)
+        """,
+    )
+    assert answer == {"add": 1, "mode": 0o400}

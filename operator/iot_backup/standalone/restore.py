@@ -183,6 +183,7 @@ def _folder(target: Path) -> Iterator[Path]:
     above = next(folder for folder in target.resolve().parents if folder.exists())
     try:
         with tempfile.TemporaryDirectory(prefix=".iot-backup-plan-", dir=above) as empty:
+            Path(empty).chmod(UNFINISHED)  # it gets the backup's attributes, as what the restore makes
             yield Path(empty)
     except OSError as error:
         raise _unusable(target, above, error) from error

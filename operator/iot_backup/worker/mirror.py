@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from iot_backup.worker.notes import SKIPPED, UNREADABLE
 from iot_backup.worker.selection import EVERYTHING, Selection
-from iot_backup.worker.target import entered
+from iot_backup.worker.target import entered, taken
 from iot_backup.worker.walk import LISTED, MAX_DEPTH
 
 _LOST_AND_FOUND = b"lost+found"
@@ -36,6 +36,8 @@ class Mirror:
     """Device and inode of folders that hold backups."""
     removed: int = 0
     """Paths."""
+    freed: int = 0
+    """Bytes of those files that had no other name."""
 
     def note(self, kind: str, path: bytes) -> None:
         """A note of the index."""
@@ -67,6 +69,7 @@ class Mirror:
         if self.acts:
             (os.rmdir if is_folder else os.unlink)(name, dir_fd=folder)
         self.removed += 1
+        self.freed += taken(found) if found.st_nlink == 1 else 0
         return True
 
     def _emptied(self, folder: int, name: bytes, path: bytes, device: int, depth: int) -> bool:

@@ -141,6 +141,16 @@ def is_unfinished(found: os.stat_result) -> bool:
     return stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) & ~stat.S_ISGID == UNFINISHED
 
 
+def taken(found: os.stat_result) -> int:
+    """Bytes that a file's data takes, which may have holes; 0 for what is no file."""
+    return min(found.st_size, found.st_blocks * 512) if stat.S_ISREG(found.st_mode) else 0
+
+
+def is_left_over(name: bytes) -> bool:
+    """Whether an interrupted restore left a path of this name: the next one removes it, if it is no folder."""
+    return _LEFT_OVER.fullmatch(os.fsdecode(name)) is not None
+
+
 def entered(folder: int, name: bytes) -> int:
     """A descriptor of the folder `name`, also where it is ours and its mode keeps even us out. OSError."""
     try:
