@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from iot_backup.worker.target import UNFINISHED
 from tests.pipeline.manager import Manager, interrupt, wait_until
 from tests.pipeline.roundtrip import facts
 
@@ -120,13 +121,19 @@ def test_a_restore_stops_within_two_seconds(tmp_path: Path) -> None:
     assert not [path for path in (tmp_path / "back").iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.parametrize("killed", [False, True])
 @pytest.mark.parametrize("options", [(), ("--on-conflict", "skip-existing"), ("--include", "*.bin")])
 def test_a_target_that_the_restore_makes_gets_the_attributes_of_what_was_backed_up(
-    made: Manager, tmp_path: Path, options: tuple[str, ...]
+    made: Manager, tmp_path: Path, options: tuple[str, ...], killed: bool
 ) -> None:
-    answer = made.run("restore", JOB, "--target", str(tmp_path / "new" / "back"), "--output", "json", *options)
+    """Also where an earlier one made it and was killed before, or while, it wrote."""
+    target = tmp_path / "new" / "back"
+    if killed:
+        target.mkdir(UNFINISHED, parents=True)
+        (target / "firmware.bin").write_text("mine")
+    answer = made.run("restore", JOB, "--target", str(target), "--output", "json", "--yes", *options)
     assert answer.code == 0, answer
-    found = (tmp_path / "new" / "back").stat()
+    found = target.stat()
     assert (found.st_mode & 0o7777, found.st_mtime) == (0o710, 1)
 
 

@@ -115,6 +115,15 @@ def test_a_chain_in_a_store_comes_back(plain: Site, chain: list[Backup], source:
     assert (done.type, done.archive, done.bytes) == ("Full", f"{2:016x}", chain[2].packed.counts.source_bytes)
 
 
+def test_hard_links_that_the_target_cannot_hold_are_told(plain: Site, target: Path) -> None:
+    with disk(target / "empty folder", 1):
+        order = plain.restore_order(f"{2:016x}", identity=None)
+        done, warnings = restore(order, MountedSecrets(plain.secrets_dir), target, Cancel())
+        assert isinstance(done, RestoreResult)
+        assert [(one.reason, one.count) for one in warnings if "Links" in one.reason] == [("HardLinksNotRestored", 1)]
+        assert (target / "empty folder" / "same").read_bytes() == (target / "a").read_bytes() == b"linked"
+
+
 @pytest.mark.parametrize("verify", [True, False])
 @pytest.mark.parametrize("mode", ["Restore", "Plan"])
 @pytest.mark.parametrize("gone", [0, 1])

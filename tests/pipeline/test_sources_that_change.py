@@ -204,7 +204,10 @@ def test_a_file_that_becomes_something_else_is_not_held_and_no_sign_of_a_deletio
         def open(self, name: bytes, folder: int) -> int:
             if name == b"f":
                 (source / "f").unlink()
-                os.mkfifo(source / "f") if becomes == "fifo" else (source / "f").symlink_to("z")
+                if becomes == "fifo":
+                    os.mkfifo(source / "f")
+                else:
+                    (source / "f").symlink_to("z")
             return super().open(name, folder)
 
     backup = back_up(source, files=Becoming())
