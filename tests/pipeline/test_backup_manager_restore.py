@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from iot_backup.worker.target import UNFINISHED
 from tests.pipeline.manager import Manager, interrupt, wait_until
 from tests.pipeline.roundtrip import facts
 
@@ -25,6 +26,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, plant: Path) -> Manager:
     shutil.copytree(plant, source, symlinks=True)
     (source / "cache").mkdir()
     (source / "cache" / "page").write_text("x")
+    source.chmod(0o710)
+    os.utime(source, (1, 1))
     jobs: list[dict[str, Any]] = [{"id": JOB, "source": str(source), "encryption": False, "exclude": ["cache/"]}]
     manager = Manager(base, json.dumps({"local": {"path": str(base / "store")}}), jobs, environ={})
     manager.record(JOB)
@@ -116,6 +119,31 @@ def test_a_restore_stops_within_two_seconds(tmp_path: Path) -> None:
     restored = [path for path in (tmp_path / "back").iterdir() if not path.name.startswith(".")]
     assert all(path.read_bytes() == (source / path.name).read_bytes() for path in restored)
     assert not [path for path in (tmp_path / "back").iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("options", [(), ("--on-conflict", "skip-existing"), ("--include", "*.bin")])
+def test_a_target_that_the_restore_makes_gets_the_attributes_of_what_was_backed_up(
+    made: Manager, tmp_path: Path, options: tuple[str, ...], killed: bool
+) -> None:
+    """Also where an earlier one made it and was killed before, or while, it wrote."""
+    target = tmp_path / "new" / "back"
+    if killed:
+        target.mkdir(UNFINISHED, parents=True)
+        (target / "firmware.bin").write_text("mine")
+    answer = made.run("restore", JOB, "--target", str(target), "--output", "json", "--yes", *options)
+    assert answer.code == 0, answer
+    found = target.stat()
+    assert (found.st_mode & 0o7777, found.st_mtime) == (0o710, 1)
+
+
+def test_a_target_that_the_restore_made_and_wrote_nothing_to_goes_again(made: Manager, tmp_path: Path) -> None:
+    """Else the next one would take it for a folder that was there, and leave it its attributes."""
+    answer = made.run("restore", JOB, "--target", str(tmp_path / "back"), "--include", "nothing", "--output", "json")
+    assert (answer.code, (tmp_path / "back").exists()) == (64, False)
+    (tmp_path / "mine").mkdir()
+    made.run("restore", JOB, "--target", str(tmp_path / "mine"), "--include", "nothing", "--output", "json")
+    assert (tmp_path / "mine").is_dir()
 
 
 @pytest.mark.parametrize("below", ["", "site/default", "new"])

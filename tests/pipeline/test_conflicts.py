@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -11,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from iot_backup.core.spec import OnConflict
+from iot_backup.errors import TargetFull
+from iot_backup.worker import nodes
 from iot_backup.worker.extract import Rules
+from iot_backup.worker.index import Row
 from iot_backup.worker.mirror import Mirror
 from iot_backup.worker.selection import Selection
 from iot_backup.worker.unpacking import Unpacked
@@ -247,3 +251,93 @@ def test_mirror_does_not_reach_into_another_file_system(source: Path, target: Pa
     finally:
         for mount in mounts:
             subprocess.run(["umount", mount], check=False)
+
+
+def killed_at(number: int, rule: OnConflict, backup: Backup, target: Path, selection: Selection) -> None:
+    """A restore in a process of its own, which dies when it should write the content of its file of that number."""
+    child = os.fork()
+    if child == 0:
+        left, write = [number], nodes._write
+
+        def dies(row: Row, content: nodes.Content, descriptor: int) -> None:
+            left[0] -= 1
+            if not left[0]:
+                os._exit(9)
+            write(row, content, descriptor)
+
+        nodes._write = dies
+        try:
+            under(rule, backup, target, selection)
+        finally:
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("asked", [(), ("/app/*",), ("/app/inner/*", "/app/[abc]")], ids=["everything", "in a folder", "in two folders"])
+@pytest.mark.parametrize("rule", ["Overwrite", "KeepNewer", "SkipExisting", "Mirror"])
+def test_a_restore_that_was_killed_and_is_run_again_leaves_what_it_would_have_left(
+    tmp_path: Path, target: Path, rule: OnConflict, asked: tuple[str, ...], number: int
+) -> None:
+    """Folders that the first one made are no folders of the target's own, and names of one file do not come apart."""
+    root = tmp_path / "killed"
+    (root / "app" / "inner").mkdir(parents=True)
+    for name in ("a", "b", "inner/d"):
+        (root / "app" / name).write_bytes(b"of the backup")
+    os.link(root / "app" / "a", root / "app" / "c")
+    for folder in ("app/inner", "app"):
+        (root / folder).chmod(0o2755)
+        if os.geteuid() == 0:
+            os.chown(root / folder, 1000, 1000)
+        os.utime(root / folder, ns=(0, THEN))
+    backup, selection = back_up(root), Selection(asked)
+    killed_at(number, rule, backup, target, selection)
+    assert os.listdir(target) == ["app"]
+    under(rule, backup, target, selection)
+    assert {path: fact for path, fact in facts(target).items() if path != b"."} == {
+        path: fact for path, fact in facts(root).items() if path != b"."
+    }
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_missing_name_of_a_file_that_stays_is_linked_to_it_only_if_it_is_that_file(source: Path, target: Path, same: bool) -> None:
+    """Size and time alone do not tell: a restore gives back the content of the backup."""
+    (target / "x").write_bytes(b"of the backup" if same else b"of the target")
+    os.utime(target / "x", ns=(0, THEN + 500))
+    done = under("SkipExisting", back_up(source), target)
+    assert (target / "y").read_bytes() == b"of the backup"
+    assert (target / "x").samefile(target / "y") == same
+    assert (done.written.kept, done.written.hard_links, done.written.links_apart) == (1, int(same), 0)
+
+
+@pytest.mark.parametrize(("rule", "asked"), [("SkipExisting", ()), ("Overwrite", ("/folder/b",)), ("Mirror", ("/folder/b",))])
+def test_a_folder_that_keeps_its_own_attributes_keeps_its_time(
+    source: Path, target: Path, rule: OnConflict, asked: tuple[str, ...]
+) -> None:
+    (target / "folder").mkdir(mode=0o555)
+    for folder in ("folder", "."):
+        os.utime(target / folder, ns=(0, NOW))
+    under(rule, back_up(source), target, Selection(asked))
+    assert (target / "folder" / "b").exists()
+    assert [(target / folder).stat().st_mtime_ns for folder in ("folder", ".")] == [NOW, NOW]
+    assert (target / "folder").stat().st_mode & 0o777 == 0o555
+
+
+def test_a_restore_that_fails_gives_folders_back_the_attributes_they_keep(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = back_up(source)
+    (target / "folder" / "deeper").mkdir(parents=True)
+    for folder in ("folder/deeper", "folder", "."):
+        (target / folder).chmod(0o555)
+        os.utime(target / folder, ns=(0, NOW))
+
+    def fails(row: Row, content: nodes.Content, descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(nodes, "_write", fails)
+    with pytest.raises(TargetFull):
+        under("Overwrite", backup, target, Selection(["/folder/deeper/c"]))
+    for folder in ("folder/deeper", "folder", "."):
+        found = (target / folder).stat()
+        assert (found.st_mode & 0o777, found.st_mtime_ns) == (0o555, NOW)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+
+from tests.pipeline.roundtrip import back_up
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
 
@@ -20,7 +23,7 @@ SOMEBODY = 65532
 def as_somebody(base: Path, code: str) -> dict[str, object]:
     """Run code as a user without rights; `source`, `target` and the helpers are there, `answer` is returned."""
     script = (
-        "import json, os, sys\n"
+        "import json, os, pickle, sys\n"
         "from pathlib import Path\n"
         "from tests.pipeline.roundtrip import *\n"
         "from iot_backup.errors import *\n"
@@ -262,3 +265,82 @@ def test_a_folder_that_stays_after_mirror_looked_into_it_has_its_own_mode_again(
         """,
     )
     assert answer == {"left": ["kept.cache"], "mode": 0o555}
+
+
+def test_a_folder_of_somebody_else_where_nothing_is_to_be_written_stops_nothing(base: Path) -> None:
+    """In place: what the backup could not read either is passed over, counted, and the rest is restored."""
+    for tree in ("source", "target"):
+        (base / tree / "closed").mkdir(mode=0o700)
+        (base / tree / "closed").chmod(0o700)
+    (base / "source" / "after").write_bytes(b"x")
+    answer = as_somebody(
+        base,
+        """
+        backup = back_up(source)
+        done = bring_back(backup, target)
+        answer = {"noted": backup.packed.notes["unreadable"].count, "modes": done.refused.modes_refused,
+                  "folders": done.written.folders, "after": (target / "after").read_text()}
+        """,
+    )
+    assert answer == {"noted": 1, "modes": 1, "folders": 1, "after": "x"}
+
+
+def test_a_folder_of_somebody_else_where_something_is_to_be_written_is_told(base: Path) -> None:
+    (base / "target" / "closed").mkdir(mode=0o700)
+    (base / "target" / "closed").chmod(0o700)
+    answer = as_somebody(
+        base,
+        """
+        os.mkdir(source / "closed"); (source / "closed" / "file").write_bytes(b"x")
+        try:
+            bring_back(back_up(source), target)
+        except AccessDenied as error:
+            answer["message"] = error.message
+        """,
+    )
+    assert "refuses user 65532 at 'closed'" in str(answer["message"])
+
+
+def test_a_hard_link_to_a_file_in_a_folder_that_is_closed_to_its_owner_by_then_is_restored(base: Path) -> None:
+    """A folder that cannot be listed can still be reached through; in one that cannot, the content is written again."""
+    source = base / "source"
+    for name, mode in (("drop", 0o311), ("shut", 0o600)):
+        (source / name).mkdir()
+        (source / name / "x").write_text(name)
+        os.link(source / name / "x", source / f"{name}z")
+        for path in (source / name, source / name / "x"):
+            os.chown(path, SOMEBODY, SOMEBODY)
+        (source / name).chmod(mode)
+    (base / "backup").write_bytes(pickle.dumps(back_up(source)))
+    answer = as_somebody(
+        base,
+        """
+        done = bring_back(pickle.loads((target.parent / "backup").read_bytes()), target).written
+        answer = {"links": done.hard_links, "apart": done.links_apart, "drop": (target / "dropz").read_text(),
+                  "shut": (target / "shutz").read_text(), "same": os.path.samefile(target / "drop" / "x", target / "dropz")}
+        """,
+    )
+    assert answer == {"links": 1, "apart": 1, "drop": "drop", "shut": "shut", "same": True}
+
+
+def test_a_plan_of_a_folder_that_lets_its_owner_see_names_alone_is_no_error(base: Path) -> None:
+    """The restore opens it; a plan changes nothing, and takes what it cannot look at for what is not there."""
+    answer = as_somebody(
+        base,
+        """
+        from iot_backup.worker.comparing import Comparison
+        from iot_backup.worker.mirror import Mirror
+        for tree in (source, target):
+            (tree / "f").mkdir(); (tree / "f" / "x").touch()
+        (target / "f").chmod(0o400)
+        backup = back_up(source)
+        root = os.open(target, os.O_RDONLY)
+        comparison = Comparison(root, Rules("Mirror", mirror=Mirror(acts=False)))
+        for row in index_of(backup):
+            comparison.add(row)
+        comparison.finish()
+        answer = {"add": comparison.found.add, "mode": (target / "f").stat().st_mode & 0o777}
+        bring_back(backup, target)
+        """,
+    )
+    assert answer == {"add": 1, "mode": 0o400}

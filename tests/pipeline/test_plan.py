@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +16,17 @@ import pytest
 
 from iot_backup.core import report
 from iot_backup.core.report import PlanResult, RestoreResult
-from iot_backup.errors import ChainBroken, CorruptData, NothingMatches
+from iot_backup.errors import ChainBroken, CorruptData, NothingMatches, TargetFull
 from iot_backup.storage.secret_values import MountedSecrets
 from iot_backup.worker.cancelling import Cancel
+from iot_backup.worker.chosen import chosen
+from iot_backup.worker.comparing import Compared, Comparison
+from iot_backup.worker.extract import Rules
+from iot_backup.worker.mirror import Mirror
 from iot_backup.worker.restore import restore
 from tests.pipeline.chains import fill, grown, stored
 from tests.pipeline.conftest import folder_place
-from tests.pipeline.roundtrip import Backup, facts, odd_tree
+from tests.pipeline.roundtrip import Backup, back_up, bring_back, facts, index_of, odd_tree
 from tests.pipeline.sites import Site
 
 
@@ -77,6 +85,10 @@ def third(root: Path) -> None:
     (root / "data" / "c").write_bytes(b"c")
 
 
+LARGEST = 9_000_001
+"""Bytes of the largest file of `odd_tree`."""
+
+
 def run(site: Site, number: int, target: Path, **changes: Any) -> PlanResult | RestoreResult:
     order = site.restore_order(f"{number:016x}", identity=None, **changes)
     return restore(order, MountedSecrets(site.secrets_dir), target, Cancel())[0]
@@ -101,6 +113,15 @@ def test_a_chain_in_a_store_comes_back(plain: Site, chain: list[Backup], source:
     done = restored(plain, 2, target)
     assert facts(target) == facts(source)
     assert (done.type, done.archive, done.bytes) == ("Full", f"{2:016x}", chain[2].packed.counts.source_bytes)
+
+
+def test_hard_links_that_the_target_cannot_hold_are_told(plain: Site, target: Path) -> None:
+    with disk(target / "empty folder", 1):
+        order = plain.restore_order(f"{2:016x}", identity=None)
+        done, warnings = restore(order, MountedSecrets(plain.secrets_dir), target, Cancel())
+        assert isinstance(done, RestoreResult)
+        assert [(one.reason, one.count) for one in warnings if "Links" in one.reason] == [("HardLinksNotRestored", 1)]
+        assert (target / "empty folder" / "same").read_bytes() == (target / "a").read_bytes() == b"linked"
 
 
 @pytest.mark.parametrize("verify", [True, False])
@@ -166,6 +187,9 @@ def test_a_selective_restore_of_a_member_reads_what_it_needs(plain: Site, chain:
         name: (source / "data" / name).read_bytes() for name in "ac"
     }
     assert (done.type, done.files) == ("Selective", 2)
+    planned = plan(plain, 2, target, type="Selective", include=["/data/a", "/data/c"])
+    assert (planned.missing, planned.members) == ((), 2), "a plan ends as the restore does"
+    assert plan(plain, 2, target, type="Selective", include=["/data/b"]).missing == (f"{1:016x}",)
     with pytest.raises(CorruptData, match="somebody deleted it"):
         restored(plain, 2, target, type="Selective", include=["/data/b"])
     with pytest.raises(NothingMatches, match="'nothing'"):
@@ -185,11 +209,12 @@ def test_a_plan_of_an_empty_target_adds_everything(plain: Site, chain: list[Back
 
 
 def test_a_plan_after_the_restore_finds_everything_the_same(plain: Site, chain: list[Backup], target: Path) -> None:
+    """What is the same is written all the same, but under SkipExisting: each file beside the one in its place. The largest needs its room."""
     restored(plain, 2, target)
     for rule in ("Overwrite", "KeepNewer", "SkipExisting", "Mirror"):
         found = plan(plain, 2, target, on_conflict=rule)
         assert (found.add, found.change, found.same, found.keep, found.delete) == (0, 0, chain[2].packed.counts.entries, 0, 0)
-        assert found.space_needed == 0
+        assert found.space_needed == (0 if rule == "SkipExisting" else LARGEST)
 
 
 def test_a_plan_and_its_restore_agree(plain: Site, chain: list[Backup], source: Path, target: Path) -> None:
@@ -276,7 +301,140 @@ def test_a_plan_counts_the_room_of_what_is_replaced(plain: Site, target: Path) -
     restored(plain, 2, target)
     for name in ("a", "b"):
         os.utime(target / "data" / name, (1, 1))
-    found = plan(plain, 2, target)
+    found = plan(plain, 2, target, type="Selective", include=["/data/a", "/data/b"])  # other files are the same, larger, and written, too
     sizes = [(target / "data" / name).stat().st_size for name in ("a", "b")]
     assert found.change == 2
     assert max(sizes) <= found.space_needed < sum(sizes)
+
+
+def compared(backup: Backup, target: Path, rules: Rules) -> Compared:
+    root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+    comparison = Comparison(root, rules)
+    try:
+        for row in chosen(index_of(backup), rules.selection):
+            comparison.add(row)
+        comparison.finish()
+    finally:
+        comparison.close()
+        os.close(root)
+    return comparison.found
+
+
+@contextmanager
+def disk(folder: Path, megabytes: int) -> Iterator[None]:
+    """A file system of that size in the folder."""
+    folder.mkdir(exist_ok=True)
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "small", folder], check=False).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def enough(backup: Backup, target: Path, rules: Rules) -> bool:
+    """What a plan says of the room."""
+    room = compared(backup, target, rules).tightest
+    return room.space <= room.free
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    (tmp_path / "tree").mkdir()
+    return tmp_path / "tree"
+
+
+@pytest.mark.parametrize("size", [4, 6])
+def test_a_plan_knows_that_equal_files_are_written_beside_each_other(tree: Path, target: Path, size: int) -> None:
+    (tree / "big").write_bytes(os.urandom(size << 20))
+    backup = back_up(tree)
+    with disk(target, 10):
+        bring_back(backup, target)
+        assert enough(backup, target, Rules()) == (size == 4)
+        if size == 4:
+            bring_back(backup, target)
+        else:
+            with pytest.raises(TargetFull):
+                bring_back(backup, target)
+        assert enough(backup, target, Rules("SkipExisting"))
+
+
+def test_a_plan_knows_when_the_room_of_a_file_with_several_names_comes_free(tree: Path, target: Path) -> None:
+    (tree / "a").write_bytes(os.urandom(3 << 20))
+    os.link(tree / "a", tree / "b")
+    (tree / "c").write_bytes(os.urandom(5 << 20))
+    backup = back_up(tree)
+    with disk(target, 9):
+        (target / "a").write_bytes(os.urandom(3 << 20))
+        os.link(target / "a", target / "b")
+        assert enough(backup, target, Rules())
+        bring_back(backup, target)
+        (target / "elsewhere").hardlink_to(target / "c")
+        (target / "a").unlink()
+        assert not enough(backup, target, Rules()), "its place is taken as long as it has another name"
+
+
+def test_a_plan_counts_the_room_that_mirror_frees_on_the_way(tree: Path, target: Path) -> None:
+    (tree / "a").mkdir()
+    (tree / "z").write_bytes(os.urandom(6 << 20))
+    backup = back_up(tree)
+    with disk(target, 10):
+        (target / "a").mkdir()
+        (target / "a" / "stale").write_bytes(os.urandom(7 << 20))
+        assert not enough(backup, target, Rules())
+        assert enough(backup, target, Rules("Mirror", mirror=Mirror(acts=False)))
+        bring_back(backup, target, rules=Rules("Mirror", mirror=Mirror()))
+    with disk(target, 10):
+        (target / "zz").write_bytes(os.urandom(7 << 20))
+        assert not enough(backup, target, Rules("Mirror", mirror=Mirror(acts=False))), "that goes after what is written"
+
+
+def test_a_plan_names_the_file_system_of_the_target_that_has_no_room(tree: Path, target: Path) -> None:
+    for name in ("here", "there"):
+        (tree / name).mkdir()
+        (tree / name / "file").write_bytes(os.urandom(3 << 20))
+    backup = back_up(tree)
+    for here, there in ((4, 4), (2, 9), (9, 2)):
+        with ExitStack() as disks:
+            disks.enter_context(disk(target, here))
+            disks.enter_context(disk(target / "there", there))
+            room = compared(backup, target, Rules()).tightest
+            assert (room.space, room.free >> 20) == (3 << 20, min(here, there))
+            if here == there:
+                bring_back(backup, target)
+
+
+def test_a_plan_and_its_restore_agree_on_devices(tree: Path, target: Path) -> None:
+    if os.geteuid():
+        pytest.skip("makes a device")
+    os.mknod(tree / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    os.mknod(tree / "zero", stat.S_IFCHR | 0o666, os.makedev(1, 5))
+    (target / "zero").write_bytes(b"mine")
+    os.utime(tree, (1, 1))
+    backup = back_up(tree)
+    without, made = compared(backup, target, Rules()), compared(backup, target, Rules(devices=True))
+    assert (without.add, without.change, without.keep) == (0, 1, 1), "the root changes, the file stays"
+    assert (made.add, made.change, made.keep) == (1, 2, 0)
+    bring_back(backup, target)
+    assert os.listdir(target) == ["zero"]
+    assert (target / "zero").read_bytes() == b"mine"
+
+
+def test_a_plan_counts_what_makes_way_for_a_folder_above_a_selection_as_a_change(plain: Site, target: Path) -> None:
+    (target / "data").symlink_to(target.parent)
+    found = plan(plain, 2, target, type="Selective", include=["/data/c"])
+    assert (found.add, found.change) == (1, 1)
+
+
+def test_a_plan_counts_no_left_overs_of_an_interrupted_restore(plain: Site, target: Path) -> None:
+    for folder in (target, target / "data"):
+        folder.mkdir(exist_ok=True)
+        (folder / ".iot-backup-restore-0123456789abcdef.partial").write_bytes(b"half")
+    assert plan(plain, 2, target, on_conflict="Mirror").delete == restored(plain, 2, target, on_conflict="Mirror").deleted == 0
+
+
+def test_a_plan_tells_that_a_folder_of_an_interrupted_restore_gets_its_attributes(plain: Site, target: Path) -> None:
+    (target / "data").mkdir()
+    (target / "data").chmod(0o1700)
+    found = plan(plain, 2, target, on_conflict="SkipExisting")
+    assert (found.change, found.keep) == (1, 1), "the folder, and the root"

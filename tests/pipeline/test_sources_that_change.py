@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from iot_backup.worker.contents import Files
+from iot_backup.worker.extract import Rules
 from iot_backup.worker.index import CHANGED, DAMAGED, SUPERSEDED
+from iot_backup.worker.mirror import Mirror
 from iot_backup.worker.notes import SKIPPED, UNREADABLE, VANISHED
+from iot_backup.worker.walk import Found, Walk
 from tests.pipeline.roundtrip import Backup, back_up, bring_back, rows, stock_restore
 
 SMALL, LARGE, HUGE = 10_000, 9 << 20, 65 << 20
@@ -191,6 +194,46 @@ def test_a_file_that_vanishes_between_listing_and_opening_is_noted(tmp_path: Pat
     assert sorted(os.listdir(target)) == ["after", "z"]
     assert backup.packed.notes[VANISHED].count == 1
     assert not backup.packed.partial
+
+
+@pytest.mark.parametrize("becomes", ["fifo", "link"])
+def test_a_file_that_becomes_something_else_is_not_held_and_no_sign_of_a_deletion(tmp_path: Path, becomes: str) -> None:
+    source, target = tree(tmp_path, SMALL)
+
+    class Becoming(Files):
+        def open(self, name: bytes, folder: int) -> int:
+            if name == b"f":
+                (source / "f").unlink()
+                if becomes == "fifo":
+                    os.mkfifo(source / "f")
+                else:
+                    (source / "f").symlink_to("z")
+            return super().open(name, folder)
+
+    backup = back_up(source, files=Becoming())
+    assert (backup.packed.notes[UNREADABLE].count, backup.packed.notes[VANISHED].count, backup.packed.partial) == (1, 0, True)
+    (target / "f").write_bytes(b"of the target")
+    bring_back(backup, target, rules=Rules("Mirror", mirror=Mirror()))
+    assert (target / "f").read_bytes() == b"of the target"
+
+
+def test_a_folder_that_becomes_a_link_is_not_held_and_no_sign_of_a_deletion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = tree(tmp_path, SMALL)
+    (source / "folder").mkdir()
+    look = Walk._opened
+
+    def becoming(self: Walk, found: Found) -> tuple[int, list[bytes]]:
+        if found.path == b"folder":
+            (source / "folder").rmdir()
+            (source / "folder").symlink_to("z")
+        return look(self, found)
+
+    monkeypatch.setattr(Walk, "_opened", becoming)
+    backup = back_up(source)
+    assert (backup.packed.notes[UNREADABLE].count, backup.packed.notes[VANISHED].count) == (1, 0)
+    (target / "folder").mkdir()
+    bring_back(backup, target, rules=Rules("Mirror", mirror=Mirror()))
+    assert (target / "folder").is_dir()
 
 
 @pytest.mark.parametrize("becomes", ["gone", "fifo", "link"])

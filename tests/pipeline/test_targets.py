@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import threading
@@ -89,6 +90,44 @@ def test_what_is_mounted_in_a_folder_that_must_make_way_stays(source: Path, targ
         subprocess.run(["umount", mount], check=True)
 
 
+@pytest.fixture
+def mounted(target: Path) -> Iterator[Path]:
+    """A small file system in the target."""
+    folder = target / "mounted"
+    folder.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "other", folder], check=False).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_hard_link_into_another_file_system_becomes_a_file_of_its_own(source: Path, target: Path, mounted: Path) -> None:
+    (source / "mounted").mkdir()
+    for name in ("folder/1", "mounted/2", "mounted/3", "z"):
+        os.link(source / "x", source / name)
+    done = bring_back(back_up(source), target)
+    names = [target / name for name in ("x", "y", "z", "folder/1")]
+    assert all(path.samefile(names[0]) for path in names)
+    assert (mounted / "2").samefile(mounted / "3")
+    assert (mounted / "2").read_bytes() == b"two names"
+    assert (done.written.hard_links, done.written.links_apart) == (4, 1)
+
+
+@pytest.mark.parametrize("number", [errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP])
+def test_a_hard_link_that_the_target_refuses_becomes_a_file_of_its_own(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    backup = back_up(source)
+
+    def refuses(*_args: object, **_options: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuses)
+    done = bring_back(backup, target)
+    assert (target / "y").read_bytes() == b"two names"
+    assert (done.written.hard_links, done.written.links_apart) == (0, 1)
+
+
 def test_an_open_file_keeps_its_old_content_and_the_name_gets_the_new_one(source: Path, target: Path) -> None:
     (target / "top").write_bytes(b"old")
     with open(target / "top", "rb") as before:
@@ -170,6 +209,27 @@ def test_a_target_that_is_too_small_is_refused_before_a_byte_is_written(tmp_path
     with pytest.raises(TargetFull, match=r"too small.*Nothing was written"):
         bring_back(big(tmp_path, 5 << 20), small_disk)
     assert os.listdir(small_disk) == ["mine"]
+
+
+def test_room_is_also_in_what_is_mounted_in_the_target(tmp_path: Path, small_disk: Path) -> None:
+    root = tmp_path / "big"
+    (root / "data").mkdir(parents=True)
+    for number in range(50):
+        (root / "data" / str(number)).write_bytes(os.urandom(100_000))
+    backup = back_up(root)
+    (small_disk / "data").mkdir()
+    for options, fits in (("size=2m", False), ("size=20m,nr_inodes=9", False), ("size=20m", True)):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "other", small_disk / "data"], check=True)
+        try:
+            if fits:
+                bring_back(backup, small_disk)
+                assert facts(small_disk) == facts(root)
+            else:
+                with pytest.raises(TargetFull, match="Nothing was written"):
+                    bring_back(backup, small_disk)
+                assert os.listdir(small_disk / "data") == []
+        finally:
+            subprocess.run(["umount", small_disk / "data"], check=True)
 
 
 def test_too_few_inodes_are_refused_before_a_byte_is_written(tmp_path: Path, small_disk: Path) -> None:

@@ -111,7 +111,9 @@ class PlanResult(Wire):
     read_bytes: int = Field(ge=0)
     """To be read from the store."""
     space_needed: int = Field(ge=0)
+    """At one time at most, in the file system of the target that has least left over, or lacks most."""
     space_free: int = Field(ge=0)
+    """In that one."""
     missing: Annotated[tuple[Short, ...], Field(max_length=8)] = ()
     """Members of the chain that are gone or damaged; then no restore is possible."""
     seconds: int = Field(ge=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from iot_backup.units import format_size
 from iot_backup.worker.cancelling import Cancel
 from iot_backup.worker.progress import Progress
 from iot_backup.worker.restore import restore as run_restore
+from iot_backup.worker.target import UNFINISHED
 
 CONFLICTS: dict[str, spec.OnConflict] = {
     "overwrite": "Overwrite",
@@ -109,12 +110,8 @@ def restore(
     `config`: the whole one, whose storages are spared, also where `there` is a copy.
     """
     apart.check_target(config, machine, target)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unusable(target, target.parent, error) from error
     order = _order(there, manifest, target, wish)
-    with machine.state_of(there.site).reading(RESTORING, cancel.requested.is_set):
+    with _made(target), machine.state_of(there.site).reading(RESTORING, cancel.requested.is_set):
         spared = apart.spared(config, machine)
         result, warnings = run_restore(order, wish.key.secrets(machine), target.resolve(), cancel, progress, spared=spared)
     assert isinstance(result, RestoreResult), "the order's mode says which it is"
@@ -162,6 +159,23 @@ def planned(result: PlanResult, target: Path) -> dict[str, Any]:
 
 
 @contextmanager
+def _made(target: Path) -> Iterator[None]:
+    """The target, made if it is not there, as a folder that this restore owes its attributes. After a failure it goes again if it is empty."""
+    try:
+        made = not target.is_dir()
+        target.mkdir(UNFINISHED, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unusable(target, target.parent, error) from error
+    try:
+        yield
+    except BaseException:
+        if made:
+            with suppress(OSError):  # not empty
+                target.rmdir()
+        raise
+
+
+@contextmanager
 def _folder(target: Path) -> Iterator[Path]:
     """The target, or where there is none an empty folder on the same file system."""
     if target.exists():
@@ -170,6 +184,7 @@ def _folder(target: Path) -> Iterator[Path]:
     above = next(folder for folder in target.resolve().parents if folder.exists())
     try:
         with tempfile.TemporaryDirectory(prefix=".iot-backup-plan-", dir=above) as empty:
+            Path(empty).chmod(UNFINISHED)  # it gets the backup's attributes, as what the restore makes
             yield Path(empty)
     except OSError as error:
         raise _unusable(target, above, error) from error

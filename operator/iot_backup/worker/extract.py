@@ -4,13 +4,14 @@ A folder is complete when a member outside of it comes, since members come folde
 nothing of this backup is written beside a link before; then it gets its own attributes, children first.
 
 With a selection, a folder that was not asked for is entered only when something below it is to be written; it is made with its
-attributes if there is none, and keeps its own if there is.
+attributes if there is none, and keeps its own if there is. One that an earlier restore made and did not finish is as good as none.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from iot_backup.core.spec import OnConflict
@@ -24,7 +25,7 @@ from iot_backup.worker.mirror import Mirror
 from iot_backup.worker.nodes import Content, Nodes
 from iot_backup.worker.removing import Folders, is_one_of
 from iot_backup.worker.selection import EVERYTHING, Selection
-from iot_backup.worker.target import Target, target_error
+from iot_backup.worker.target import Target, is_unfinished, target_error
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,10 @@ class _Level:
     """-1 until it is entered."""
     passed_over: bool = False
     """Something else stays in its place: nothing below it is written."""
-    kept: int | None = None
-    """Mode of a folder that keeps its attributes."""
+    kept: os.stat_result | None = None
+    """Of a folder that keeps its attributes, as it was found."""
+    closed: PermissionError | None = None
+    """Why the folder, which is there, cannot be entered. That matters only if something is to be written in it."""
     last: bytes = b""
     """Name of the member before; names only grow, so each comes once and no folder is entered again."""
     again: bool = False
@@ -71,8 +74,10 @@ class _Linked:
     row: Row
     left: int
     """Names still to come, at most."""
-    place: bytes | None
-    """Where its content was written; None if what was there stayed."""
+    places: dict[int, bytes] = field(default_factory=dict)
+    """By file system, where its content is: the last place, as links to that may be possible where they are not to an earlier one."""
+    stayed: bool = False
+    """What was there under the first name stayed; whether that is this very file was not looked at so far."""
 
 
 class Extractor:
@@ -113,8 +118,12 @@ class Extractor:
             raise target_error(error, ROOT) from error
 
     def close(self) -> None:
-        for level in self._levels:
+        """After a failure, folders that keep their attributes get them back: the next restore would take what it finds for theirs."""
+        for level in reversed(self._levels):
             if level.descriptor >= 0:
+                if level.kept is not None:
+                    with suppress(OSError):  # the failure itself is what matters
+                        _put_back(level.descriptor, level.kept)
                 os.close(level.descriptor)
         self._levels.clear()
         self._target.close()
@@ -145,7 +154,7 @@ class Extractor:
             raise CorruptData("the index does not begin with the root, or has two of them: it was changed")
         found = os.fstat(self._target.root)
         keeps = bool(self._rules.selection) or conflicts.keeps_attributes(self._rules.on_conflict)
-        kept = stat.S_IMODE(found.st_mode) if keeps else None
+        kept = found if keeps and not is_unfinished(found) else None
         self._levels.append(_Level(row, b"", os.dup(self._target.root), kept=kept))
         self._target.prepare(self._target.root)
         self.done.folders += not keeps
@@ -175,8 +184,8 @@ class Extractor:
         if level.descriptor >= 0:
             if level.kept is None:
                 self._attributes.apply(level.descriptor, level.row)
-            elif level.kept != stat.S_IMODE(os.fstat(level.descriptor).st_mode):
-                os.fchmod(level.descriptor, level.kept)
+            else:
+                _put_back(level.descriptor, level.kept)
             os.close(level.descriptor)
         self._levels.pop()
 
@@ -205,21 +214,35 @@ class Extractor:
                 self.done.spared += 1
                 return
             if found is not None and stat.S_ISDIR(found.st_mode):
-                if not asked or conflicts.keeps_attributes(self._rules.on_conflict):
-                    level.kept = stat.S_IMODE(found.st_mode)
+                if (not asked or conflicts.keeps_attributes(self._rules.on_conflict)) and not is_unfinished(found):
+                    level.kept = found
             elif found is not None and conflicts.keeps(self._rules.on_conflict, level.row, found):
                 level.passed_over = True
                 self.done.kept += 1
                 return
-        level.descriptor, made = self._target.enter(folder, name)
+        try:
+            level.descriptor, made = self._target.enter(folder, name)
+        except PermissionError as error:
+            found = _found(folder, name)
+            if found is None or not stat.S_ISDIR(found.st_mode):
+                raise
+            level.closed = error
+            self._attributes.modes_refused += level.kept is None
+            return
         if made:
             level.kept = None
 
     def _descriptor(self, level: _Level) -> int:
-        """The level's folder, entered now if it was not before; the levels above it, too. Meaningless if it is passed over."""
+        """The level's folder, entered now if it was not before; the levels above it, too. Meaningless if it is passed over.
+
+        AccessDenied where something is to be written in a folder that cannot be entered.
+        """
         if level.descriptor < 0 and not level.passed_over:
             above = self._levels[self._levels.index(level) - 1]
-            self._enter(above, level, level.path.rpartition(b"/")[2])
+            if level.closed is None:
+                self._enter(above, level, level.path.rpartition(b"/")[2])
+            if level.closed is not None:
+                raise target_error(level.closed, level.path)
         return level.descriptor
 
     def _clear(self, mirror: Mirror, level: _Level) -> None:
@@ -249,14 +272,14 @@ class Extractor:
             return
         self.done.kept += 1
         if row.kind == FILE and row.links > 1:
-            self._linked[row.path] = _Linked(row, row.links - 1, None)
+            self._linked[row.path] = _Linked(row, row.links - 1, stayed=True)
 
     def _file(self, level: _Level, name: bytes, row: Row, content: Content) -> None:
         if row.state == SUPERSEDED:
             return
         self._nodes.file(level.descriptor, name, row, content)
         if row.links > 1:
-            self._linked[row.path] = _Linked(row, row.links - 1, row.path)
+            self._linked[row.path] = _Linked(row, row.links - 1, {_device(level): row.path})
         self.done.files += 1
         self.done.bytes += row.data_size
         self.done.changed += row.state == CHANGED
@@ -269,12 +292,22 @@ class Extractor:
         linked.left -= 1
         if self._stays(level, name, row):
             self.done.kept += 1
-        elif linked.place is None:  # the first name is another file in the target
-            self._file(level, name, instead_of_link(row, linked.row)._replace(links=1), content)
-            linked.place = row.path
-        else:
-            self._nodes.link(level.descriptor, name, linked.place)
+        elif self._links(level, name, linked):
             self.done.hard_links += 1
+        else:
+            self.done.links_apart += bool(linked.places)
+            self._file(level, name, instead_of_link(row, linked.row)._replace(links=1), content)
+            linked.places[_device(level)] = row.path
+
+    def _links(self, level: _Level, name: bytes, linked: _Linked) -> bool:
+        """Make the name a link to what was written, or to what an interrupted restore had written. False if there is none, or none can be made."""
+        if linked.stayed:
+            linked.stayed = False
+            device = self._nodes.found(linked.row.path, linked.row)
+            if device is not None:
+                linked.places[device] = linked.row.path
+        place = linked.places.get(_device(level))
+        return place is not None and self._nodes.link(level.descriptor, name, place)
 
     def _symlink(self, level: _Level, name: bytes, row: Row) -> None:
         if self._stays(level, name, row):
@@ -291,6 +324,21 @@ class Extractor:
             self.done.devices += 1
         else:
             self.done.devices_left_out += 1
+
+
+def _device(level: _Level) -> int:
+    """The file system that the level is in, which is entered."""
+    return os.fstat(level.descriptor).st_dev
+
+
+def _put_back(folder: int, kept: os.stat_result) -> None:
+    """Mode and time as they were found. The owner never changed. OSError."""
+    now = os.fstat(folder)
+    if stat.S_IMODE(now.st_mode) != stat.S_IMODE(kept.st_mode):
+        os.fchmod(folder, stat.S_IMODE(kept.st_mode))
+    if now.st_mtime_ns != kept.st_mtime_ns:
+        with suppress(PermissionError):  # a folder of somebody else, where we may write: only its owner sets its time
+            os.utime(folder, ns=(kept.st_atime_ns, kept.st_mtime_ns))
 
 
 def _found(folder: int, name: bytes) -> os.stat_result | None:

@@ -17,6 +17,8 @@ class Extracted:
     devices: int = 0
     devices_left_out: int = 0
     """Not asked for, or this user may not make them."""
+    links_apart: int = 0
+    """Of the files, hard links that became files of their own: the target's file systems can hold no link there."""
     bytes: int = 0
     """Of files' contents, without holes."""
     changed: int = 0

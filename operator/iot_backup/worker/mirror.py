@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from iot_backup.worker.notes import SKIPPED, UNREADABLE
 from iot_backup.worker.removing import Folders, entered_to_clear, found_in, is_one_of, mount_of, writable
 from iot_backup.worker.selection import EVERYTHING, Selection
+from iot_backup.worker.target import taken
 from iot_backup.worker.walk import MAX_DEPTH
 
 _LOST_AND_FOUND = b"lost+found"
@@ -37,6 +38,8 @@ class Mirror:
     """Those that hold backups, or what this machine remembers of them."""
     removed: int = 0
     """Paths."""
+    freed: int = 0
+    """Bytes of those files that had no other name."""
 
     def note(self, kind: str, path: bytes) -> None:
         """A note of the index."""
@@ -74,6 +77,7 @@ class Mirror:
         if self.acts:
             (os.rmdir if is_folder else os.unlink)(name, dir_fd=folder)
         self.removed += 1
+        self.freed += taken(found) if found.st_nlink == 1 else 0
         return True
 
     def _emptied(self, folder: int, name: bytes, path: bytes, mount: int, depth: int) -> bool:

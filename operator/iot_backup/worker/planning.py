@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -75,12 +74,13 @@ def planned(rows: IndexReader, target: int, rules: Rules, costs: Costs, what: st
     survey.something(what)
     manifest, found = costs.line.members[-1], comparison.found
     read_bytes = costs.read_bytes(rows.archives, survey)
-    room = os.fstatvfs(target)
+    # A restore of a part opens only the archives that it needs; one of everything opens all.
+    needed = [id_ for number, id_ in enumerate(rows.archives) if number in survey.plain] if rules.selection else rows.archives
     return PlanResult(
         archive=manifest.id,
         chain=manifest.chain,
         snapshot_time=manifest.snapshot_time,
-        members=len(rows.archives),
+        members=max(1, len(needed)),
         files=survey.files,
         bytes=survey.size,
         add=found.add,
@@ -89,8 +89,8 @@ def planned(rows: IndexReader, target: int, rules: Rules, costs: Costs, what: st
         keep=found.keep,
         delete=found.made_way + (rules.mirror.removed if rules.mirror else 0),
         read_bytes=read_bytes,
-        space_needed=found.space,
-        space_free=room.f_bavail * room.f_frsize,
-        missing=costs.missing(rows.archives),
+        space_needed=found.tightest.space,
+        space_free=found.tightest.free,
+        missing=costs.missing(needed),
         seconds=round(read_bytes / min(max(costs.speed, _SPEEDS[0]), _SPEEDS[1]) + survey.paths * _SECONDS_A_PATH),
     )

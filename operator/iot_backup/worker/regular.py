@@ -23,7 +23,7 @@ from iot_backup.worker.deltas import BlockHashes, Blocks, Tag
 from iot_backup.worker.earlier import Old
 from iot_backup.worker.frames import Frames
 from iot_backup.worker.index import DEVICES, FILE, SUPERSEDED, WHOLE, Part, Row, blocks_line, member_line
-from iot_backup.worker.notes import CHANGED, INCOMPLETE, VANISHED, Notes
+from iot_backup.worker.notes import CHANGED, INCOMPLETE, UNREADABLE, Notes
 from iot_backup.worker.passing import passed, passing
 from iot_backup.worker.rows import Rows
 from iot_backup.worker.walk import Found
@@ -216,8 +216,8 @@ class RegularFiles:
         """The file is no longer there, or no file (`error` None). What a first reading left in the archive is then all there is of it."""
         if first is not None:
             return self._keep(first)
-        if error is None or error.errno == errno.ELOOP:  # a link took its place
-            self.notes.add(VANISHED, path, "became something else when it should be read")
+        if error is None or error.errno == errno.ELOOP:  # a link took its place: what is there is not in the backup, and not gone
+            self.notes.add(UNREADABLE, path, "became something else when it should be read")
         else:
             self.notes.refused(path, error)
         return None

@@ -225,6 +225,11 @@ def _warnings(order: spec.RestoreOrder, manifest: Manifest, unpacked: Unpacked) 
             unpacked.written.spared,
             "folders of the target hold backups, or what this machine remembers of them: nothing of the backup was written into them",
         ),
+        (
+            "HardLinksNotRestored",
+            unpacked.written.links_apart,
+            "hard links became files of their own: the target holds them in another file system than the first name, or allows no link there",
+        ),
         ("FilesChanged", unpacked.notes.get(CHANGED, 0), "files had changed while they were backed up"),
         (
             "FilesMissing",

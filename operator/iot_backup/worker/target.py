@@ -18,6 +18,8 @@ from iot_backup.worker.walk import LISTED
 _TEMPORARY = ".iot-backup-restore-{}.partial"
 _LEFT_OVER = re.compile(r"\.iot-backup-restore-[0-9a-f]{16}\.partial")
 _NOT_A_FOLDER = (errno.ENOTDIR, errno.ELOOP)
+UNFINISHED = 0o1700
+"""Mode of a folder that a restore made, until the restore leaves it. Nobody else gives it: the sticky bit is for folders that others write to."""
 _PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -39,7 +41,7 @@ class Target:
     def enter(self, folder: int, name: bytes) -> tuple[int, bool]:
         """A descriptor of the folder `name`, and whether it was made; anything else of that name goes."""
         try:
-            os.mkdir(name, 0o700, dir_fd=folder)
+            os.mkdir(name, UNFINISHED, dir_fd=folder)
         except FileExistsError:
             return self._enter_existing(folder, name)
         return os.open(name, LISTED, dir_fd=folder), True
@@ -86,12 +88,18 @@ class Target:
         with suppress(FileNotFoundError):
             os.unlink(self.temporary, dir_fd=folder)
 
-    def opened(self, path: bytes) -> int:
-        """A new descriptor of the folder `path` below the root, which exists; b"" is the root."""
+    def named(self, path: bytes) -> int:
+        """A new descriptor that only names the folder `path` below the root; b"" is the root. OSError, also where it is not there.
+
+        What is in a folder that cannot be listed has names all the same.
+        """
+        return self._opened(path, _PATH_ONLY)
+
+    def _opened(self, path: bytes, how: int) -> int:
         current = os.dup(self.root)
         for name in path.split(b"/") if path else ():
             try:
-                inner = os.open(name, LISTED, dir_fd=current)
+                inner = os.open(name, how, dir_fd=current)
             finally:
                 os.close(current)
             current = inner
@@ -132,7 +140,7 @@ class Target:
         if inner is not None:
             return inner, False
         os.unlink(name, dir_fd=folder)
-        os.mkdir(name, 0o700, dir_fd=folder)
+        os.mkdir(name, UNFINISHED, dir_fd=folder)
         return os.open(name, LISTED, dir_fd=folder), True
 
     def _prepared(self, folder: int) -> int:
@@ -142,6 +150,24 @@ class Target:
             os.close(folder)
             raise
         return folder
+
+
+def is_unfinished(found: os.stat_result) -> bool:
+    """Whether a restore made this folder and was killed, or failed, in it: the next one owes it the backup's owner, mode and time.
+
+    The mode tells, as it comes and goes with a single call each: no kill comes between a folder and its mark.
+    """
+    return stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) & ~stat.S_ISGID == UNFINISHED
+
+
+def taken(found: os.stat_result) -> int:
+    """Bytes that a file's data takes, which may have holes; 0 for what is no file."""
+    return min(found.st_size, found.st_blocks * 512) if stat.S_ISREG(found.st_mode) else 0
+
+
+def is_left_over(name: bytes) -> bool:
+    """Whether an interrupted restore left a path of this name: the next one removes it, if it is no folder."""
+    return _LEFT_OVER.fullmatch(os.fsdecode(name)) is not None
 
 
 def entered(folder: int, name: bytes) -> int:

@@ -152,8 +152,11 @@ class Walk:
         if _is_lost_and_found(found) and isinstance(error, PermissionError):
             self._notes.add(SKIPPED, found.path, _LOST_AND_FOUND_REASON)
             return False
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+        if error.errno == errno.ENOENT:
             self._notes.add(VANISHED, found.path, "gone when it should be read")
+            return False
+        if error.errno in (errno.ENOTDIR, errno.ELOOP):  # what is there now is not in the backup, and not gone
+            self._notes.add(UNREADABLE, found.path, "became something else when it should be read")
             return False
         self._notes.refused(found.path, error)
         return True
