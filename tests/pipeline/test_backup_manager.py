@@ -223,10 +223,34 @@ def test_a_source_that_cannot_be_meant_is_refused(manager: Manager, tmp_path: Pa
     ]
     (tmp_path / "empty").mkdir()
     assert "contains the storage" in manager.record("around", code=64)["error"]
+    assert "exclude: /store/" in manager.record("around", code=64)["error"]
     assert (
         manager.record("nowhere", code=66)["error"] == f"SourceUnavailable: {tmp_path}/nowhere is not there: correct the path, or create it"
     )
     assert manager.record("empty", code=66)["error"].startswith(f"EmptySource: {tmp_path}/empty, folder '/', holds no file")
+
+
+def test_a_source_around_a_storage_that_it_leaves_out_is_backed_up(manager: Manager, tmp_path: Path) -> None:
+    (tmp_path / "site" / "mnt").mkdir(parents=True)
+    (tmp_path / "site" / "reading").write_text("21.5")
+    manager.storage = f"{{local: {{path: {tmp_path / 'site' / 'mnt' / 'usb'}}}}}"
+    manager.jobs = [{"id": "around", "source": str(tmp_path / "site"), "exclude": ["/mnt/"]}]
+    assert [(record["files"], record["warnings"]) for record in (manager.record("around"), manager.record("around"))] == [(1, [])] * 2
+
+
+def test_a_storage_that_another_path_leads_to_is_not_backed_up_into_itself(manager: Manager, tmp_path: Path, source: Path) -> None:
+    manager.record(JOB)
+    (source / "again").mkdir()
+    if os.geteuid() or subprocess.run(["mount", "--bind", tmp_path / "store", source / "again"], check=False).returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        sizes = [manager.record(JOB)["source_bytes"] for _ in range(2)]
+        (warning,) = manager.record(JOB)["warnings"]
+    finally:
+        subprocess.run(["umount", source / "again"], check=True)
+    assert sizes[0] == sizes[1]
+    assert warning.startswith("FilesSkipped: ")
+    assert "again: holds backups" in warning
 
 
 @pytest.mark.parametrize(

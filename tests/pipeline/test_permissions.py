@@ -29,7 +29,7 @@ def as_somebody(base: Path, code: str) -> dict[str, object]:
         "from iot_backup.errors import *\n"
         "source, target = Path(sys.argv[1]) / 'source', Path(sys.argv[1]) / 'target'\n"
         "answer = {}\n"
-        "import tempfile, pathspec\n"
+        "import tempfile\n"
         "with tempfile.TemporaryDirectory() as warm:  # modules that are imported late may not be readable later\n"
         "    os.mkdir(warm + '/a'); os.mkdir(warm + '/b'); bring_back(back_up(Path(warm + '/a')), Path(warm + '/b'))\n"
         f"os.setgroups([]); os.setgid({SOMEBODY}); os.setuid({SOMEBODY})\n" + textwrap.dedent(code) + "\nprint(json.dumps(answer))\n"
@@ -344,3 +344,19 @@ def test_a_plan_of_a_folder_that_lets_its_owner_see_names_alone_is_no_error(base
         """,
     )
     assert answer == {"add": 1, "mode": 0o400}
+
+
+def test_what_cannot_be_looked_at_and_may_be_what_was_asked_for_is_missing_content(base: Path) -> None:
+    """Names can be listed in such a folder, and nothing behind them be looked at."""
+    (base / "source" / "mnt" / "nas").mkdir(parents=True)
+    (base / "source" / "mnt" / "nas" / "precious").write_text("x")
+    (base / "source" / "mnt").chmod(0o744)
+    answer = as_somebody(
+        base,
+        """
+        from iot_backup.worker.selection import Selection
+        notes = [back_up(source, selection=Selection(lines)).packed.notes.get("unreadable") for lines in (["mnt/nas/"], ["/etc/"], ["*.csv"])]
+        answer["noted"] = [noted.examples if noted else [] for noted in notes]
+        """,
+    )
+    assert answer == {"noted": [["mnt/nas: Permission denied"], [], ["mnt/nas: Permission denied"]]}

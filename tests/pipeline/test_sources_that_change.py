@@ -380,3 +380,30 @@ def test_folders_nested_beyond_the_limit_are_noted_not_fatal(tmp_path: Path) -> 
     assert backup.packed.notes[UNREADABLE].count == 1
     assert backup.packed.partial
     assert backup.packed.counts.folders == 401
+
+
+def test_a_name_that_is_listed_twice_is_one_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As some file systems do while a folder changes."""
+    source, target = tree(tmp_path, SMALL)
+    listdir = os.listdir
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "listdir", lambda *what: [*listdir(*what), *listdir(*what)])
+        backup = back_up(source)
+    assert [row.path for row in rows(backup)] == [b".", b"after", b"f", b"z"]
+    bring_back(backup, target)
+
+
+@pytest.mark.parametrize("becomes", ["fifo", "folder"])
+def test_a_large_file_that_became_something_else_is_noted_and_ends_nothing(tmp_path: Path, becomes: str) -> None:
+    source, _ = tree(tmp_path, LARGE)
+
+    class Replaced(Files):
+        def open(self, name: bytes, folder: int) -> int:
+            if name == b"f" and (source / "f").is_file():
+                (source / "f").unlink()
+                (os.mkfifo if becomes == "fifo" else os.mkdir)(source / "f")
+            return super().open(name, folder)
+
+    backup = back_up(source, files=Replaced())
+    assert [row.path for row in rows(backup)] == [b".", b"after", b"z"]
+    assert backup.packed.notes[UNREADABLE].count == 1

@@ -30,7 +30,7 @@ _AS_ROOT = "from iot_backup.cli import main; main(prog_name='backup-manager')"
 # The interpreter of the tests may lie where only root reads, so everything is imported before the rights are given up.
 _AS_SOMEBODY = f"""
 import os, iot_backup.cli, iot_backup.worker.main, iot_backup.worker.backup, iot_backup.worker.restore, iot_backup.storage.volume, iot_backup.storage.s3
-import _strptime, pathspec, cryptography.hazmat.backends.openssl.backend
+import _strptime, cryptography.hazmat.backends.openssl.backend
 os.setgroups([]); os.setresgid({SOMEBODY}, {SOMEBODY}, {SOMEBODY}); os.setresuid({SOMEBODY}, {SOMEBODY}, {SOMEBODY})
 {_AS_ROOT}
 """

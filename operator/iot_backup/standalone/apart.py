@@ -31,14 +31,19 @@ def check_target(config: Backup, machine: Machine, target: Path) -> None:
         )
 
 
-def check_source(source: Path, site: Site) -> None:
-    """InvalidSpec for a source, already resolved, around the storage that it is backed up to."""
-    if isinstance(site.target, spec.VolumeTarget):
-        store = Path(site.target.mount).resolve()
-        if store.is_relative_to(source):
-            raise InvalidSpec(
-                f"the source {source} contains the storage {store}: each backup would hold all earlier ones. Put it elsewhere."
-            )
+def check_source(job: Job, source: Path, site: Site) -> None:
+    """InvalidSpec for a source, already resolved, around a storage of its backups that the job does not leave out.
+
+    What another path leads to (a bind mount, say) is left out without a word of the config, and noted: see worker/spared.py.
+    """
+    if not isinstance(site.target, spec.VolumeTarget):
+        return
+    store = Path(site.target.mount).resolve()
+    if store.is_relative_to(source) and _takes(job, path := str(store.relative_to(source))):
+        advice = "" if path == "." else f", or leave it out (exclude: /{path}/)"
+        raise InvalidSpec(
+            f"the source {source} contains the storage {store}: each backup would hold all earlier ones. Put it elsewhere{advice}."
+        )
 
 
 def exposed(job: Job, state: Path) -> str | None:
@@ -47,10 +52,15 @@ def exposed(job: Job, state: Path) -> str | None:
     if not folder.is_relative_to(source):
         return None
     path = str(folder.relative_to(source))
-    if not Selection(job.include, job.exclude).selects(os.fsencode(path), is_folder=True):
+    if not _takes(job, path):
         return None
     advice = "" if path == "." else f"leave it out (exclude: /{path}/), or "
     return (
         f"the source of job {job.id} holds the state folder {state}, and so does each backup, with the writer key: {advice}name another one "
         "by --state-dir. A restore leaves the state folder as it is"
     )
+
+
+def _takes(job: Job, folder: str) -> bool:
+    """Whether the job's backups hold this folder of its source."""
+    return Selection(job.include, job.exclude).selects(os.fsencode(folder), is_folder=True)

@@ -103,7 +103,7 @@ def execute(config: Backup, job: Job, wish: Wish, machine: Machine, cancel: Canc
     site, chain = sites.of_job(config, job, machine.environ), sites.chain(config, job, machine.environ)
     source = Path(job.source).resolve()
     for each in (site, *sites.copies_of(config, job, machine.environ)):
-        apart.check_source(source, each)
+        apart.check_source(job, source, each)
     state = machine.state_of(site)
     with state.alone(chain):
         newcomer = not state.has_writer_key
@@ -130,7 +130,8 @@ def execute(config: Backup, job: Job, wish: Wish, machine: Machine, cancel: Canc
             compression="Zstd" if job.compression else "None",
             bandwidth_limit=wish.bandwidth_limit,
         )
-        result, warnings = run_backup(order, secrets, source, cancel, progress)
+        spared = tuple(map(Path, sites.folders(config, machine.environ)))
+        result, warnings = run_backup(order, secrets, source, cancel, progress, spared=spared)
         state.remember(lambda memory: (memory or before.memory).with_head(chain, _head(result)))
     cancel.commit_ended()
     answers = copies.made(config, job, machine, cancel, wish.bandwidth_limit)

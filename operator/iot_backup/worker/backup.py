@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,6 +32,7 @@ from iot_backup.worker.progress import Progress
 from iot_backup.worker.sealing import Stored
 from iot_backup.worker.selection import Selection, described
 from iot_backup.worker.sizing import expected_size
+from iot_backup.worker.spared import holding
 
 if TYPE_CHECKING:
     from iot_backup.storage.store import Store
@@ -51,9 +52,18 @@ WARNINGS = {
 
 
 def backup(
-    order: spec.BackupOrder, secrets: Secrets, source: Path, cancel: Cancel, progress: Progress | None = None
+    order: spec.BackupOrder,
+    secrets: Secrets,
+    source: Path,
+    cancel: Cancel,
+    progress: Progress | None = None,
+    *,
+    spared: Sequence[Path] = (),
 ) -> tuple[BackupResult, tuple[Warn, ...]]:
-    """Back the source up and commit it. After any error before the commit the store is as it was, plus at most announced garbage."""
+    """Back the source up and commit it. After any error before the commit the store is as it was, plus at most announced garbage.
+
+    `spared`: further folders that hold backups, besides the order's own store: they are not taken, whatever path leads to them.
+    """
     booted = time.clock_gettime(time.CLOCK_BOOTTIME)
     with folders.opened(source, order.path, order.claim) as root:
         order, incomplete = configuration.completed(order, root)
@@ -69,7 +79,7 @@ def backup(
             at=booted + order.timeout_seconds,
             on_store=clock.time(started) + timedelta(seconds=order.timeout_seconds),
         )
-        attempt = _Attempt(order, repository, root, selection, clock, deadline, cancel, progress or Progress())
+        attempt = _Attempt(order, repository, root, selection, clock, deadline, cancel, progress or Progress(), spared)
         chosen = basis.chosen(order, repository, _source(order), writer.id, _log.info)
         try:
             committed, packed, odd = attempt.made(chosen)
@@ -92,6 +102,7 @@ class _Attempt:
     deadline: Deadline
     cancel: Cancel
     progress: Progress
+    spared: Sequence[Path]
 
     def made(self, on: Basis) -> tuple[Committed, Packed, tuple[Warn, ...]]:
         """One run from its announcement to its commit, or to its abandonment."""
@@ -131,6 +142,7 @@ class _Attempt:
             stop=self.cancel.requested,
             selection=self.selection,
             one_file_system=order.one_file_system,
+            spared=holding(order.repository, self.spared),
             state=Destination(repository.state_sealer(run.member, os.urandom(SALT)), _sink(repository.store, run.state_key, 0)),
             base=on.earlier,
             tag=repository.block_tags(),

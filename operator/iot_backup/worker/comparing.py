@@ -11,7 +11,8 @@ from iot_backup.worker import conflicts
 from iot_backup.worker.extract import Rules
 from iot_backup.worker.index import BLOCK_DEVICE, CHARACTER_DEVICE, FILE, FOLDER, ROOT, SUPERSEDED, SYMLINK, Row
 from iot_backup.worker.members import is_of_kind
-from iot_backup.worker.removing import is_one_of, making_way, mount_of
+from iot_backup.worker.removing import making_way, mount_of
+from iot_backup.worker.spared import is_one_of
 from iot_backup.worker.target import is_left_over, is_unfinished, taken, target_error
 from iot_backup.worker.walk import LISTED
 

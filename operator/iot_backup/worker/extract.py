@@ -23,8 +23,8 @@ from iot_backup.worker.extracted import Extracted
 from iot_backup.worker.index import CHANGED, DAMAGED, FIFO, FILE, FOLDER, HARD_LINK, ROOT, SUPERSEDED, SYMLINK, Row
 from iot_backup.worker.mirror import Mirror
 from iot_backup.worker.nodes import Content, Nodes
-from iot_backup.worker.removing import Folders, is_one_of
 from iot_backup.worker.selection import EVERYTHING, Selection
+from iot_backup.worker.spared import Folders, is_one_of
 from iot_backup.worker.target import Target, is_unfinished, target_error
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from iot_backup.core import layout, spec
 from iot_backup.core.wording import is_path, place
 from iot_backup.errors import AccessDenied, SourceUnavailable
-from iot_backup.worker.removing import Folders
 from iot_backup.worker.walk import LISTED
 
 
@@ -29,18 +27,6 @@ def opened(mount: Path, path: str, claim: str) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def holding(repository: spec.Repository, others: Sequence[Path] = ()) -> Folders:
-    """The folders of a volume store, none for a bucket, and the others with what they hold of the same shape; as far as they are there."""
-    own = [Path(repository.store.mount, repository.store.path.strip("/"))] if isinstance(repository.store, spec.VolumeTarget) else []
-    found = set()
-    for base in (*own, *others):
-        for folder in (base, *(base / layout.root("any", scope).partition("/")[0] for scope in ("ns", "site"))):
-            with suppress(OSError):  # who may not even look at it cannot take anything from it
-                stat_of = folder.stat()
-                found.add((stat_of.st_dev, stat_of.st_ino))
-    return frozenset(found)
 
 
 def _entered(above: int | None, name: str, claim: str, shown: str) -> int:

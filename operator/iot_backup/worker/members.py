@@ -191,7 +191,7 @@ class Members:
         self._count(kind)
 
     def _file(self, found: Found, old: Old | None) -> bool:
-        if old is not None and old.same and old.row is not None:
+        if old is not None and old.same and old.row is not None and old.row.links == found.stat.st_nlink:
             self.keep(found, FILE, old.line, old.blocks_line)
             kept = Kept(old.row, found.stat, fresh=False)
         else:

@@ -14,8 +14,9 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 
 from iot_backup.worker.notes import SKIPPED, UNREADABLE
-from iot_backup.worker.removing import Folders, entered_to_clear, found_in, is_one_of, mount_of, writable
+from iot_backup.worker.removing import entered_to_clear, found_in, mount_of, writable
 from iot_backup.worker.selection import EVERYTHING, Selection
+from iot_backup.worker.spared import Folders, is_one_of
 from iot_backup.worker.target import taken
 from iot_backup.worker.walk import MAX_DEPTH
 

@@ -32,6 +32,7 @@ from iot_backup.worker.progress import Done, Progress
 from iot_backup.worker.rows import Rows
 from iot_backup.worker.sealing import SealedObject, Stored
 from iot_backup.worker.selection import EVERYTHING, Selection
+from iot_backup.worker.spared import Folders
 from iot_backup.worker.walk import Walk
 
 Sink = Callable[[Iterator[bytes]], None]
@@ -92,6 +93,7 @@ def pack(
     stop: Stop,
     selection: Selection = EVERYTHING,
     one_file_system: bool = False,
+    spared: Folders = frozenset(),
     state: Destination | None = None,
     base: Earlier | None = None,
     tag: Tag | None = None,
@@ -101,7 +103,7 @@ def pack(
     """Back up the folder behind the descriptor `source`, which stays the caller's.
 
     `archives`: ids of the chain's backups whose archives the index refers to, this one's last. `level`: of zstd, None = frames are left as
-    they are. `selection`, `one_file_system`: as for Walk. `state`: where the rows go that the next backup compares with. `base`: those
+    they are. `selection`, `one_file_system`, `spared`: as for Walk. `state`: where the rows go that the next backup compares with. `base`: those
     of an earlier backup, whose `archives` come before this one's; without it everything is stored. `tag`: tells blocks of large files apart; without it these are stored whole. The archive's sink runs on the
     calling thread, the others' each on one of its own, all at once. Raises what a sink raised, Cancelled, StateUnreadable, and
     AccessDenied or SourceUnavailable for the source's root; nothing else of the source raises, it is in `notes`.
@@ -119,7 +121,7 @@ def pack(
         members = Members(archive_frames, rows, notes, files or Files(), len(archives) - 1, tag)
         # Of what a base has, or a selection leaves out, most is not read: asking for it would fill the page cache with it.
         listed = {} if base or selection else {"listed": members.prefetch.folder}
-        walk = Walk(source, notes, selection, one_file_system=one_file_system, **listed)
+        walk = Walk(source, notes, selection, one_file_system=one_file_system, spared=spared, **listed)
         changes = Changes(base, members, archive_frames, snapshot_time_ns) if base else None
 
         def write() -> None:

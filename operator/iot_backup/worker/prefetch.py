@@ -10,12 +10,14 @@ import os
 import queue
 import stat
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 _AHEAD = 400
 """Files at most that are asked for before the walk has come to them."""
 _THREADS = 2
+_FOLDERS = 64
+"""Folders at most whose names wait to be asked for: each holds a descriptor. What is entered beyond them is read without."""
 _MOST = 256 << 10
 """Bytes of a file that is asked for. Larger ones the kernel reads ahead by itself, and of large ones storage/page_cache.py must see what was there before."""
 _SLOW = 100e-6
@@ -31,6 +33,7 @@ class Prefetch:
         self._spent, self._count = 0.0, 0
         self._folders: queue.SimpleQueue[tuple[int, Sequence[bytes]] | None] | None = None
         self._room = threading.Semaphore(_AHEAD)
+        self._free = threading.Semaphore(_FOLDERS)
         self._names: queue.SimpleQueue[tuple[_Folder, bytes] | None] = queue.SimpleQueue()
         self._ended = False
 
@@ -56,7 +59,7 @@ class Prefetch:
 
     def folder(self, descriptor: int, names: Sequence[bytes]) -> None:
         """The walk enters a folder; the descriptor stays the caller's."""
-        if self._folders is not None:
+        if names and self._folders is not None and self._free.acquire(blocking=False):
             self._folders.put((os.dup(descriptor), names))
 
     def close(self) -> None:
@@ -75,7 +78,7 @@ class Prefetch:
     def _distribute(self, folders: queue.SimpleQueue[tuple[int, Sequence[bytes]] | None]) -> None:
         """Hand out names, as far ahead as there is room."""
         while (entered := folders.get()) is not None:
-            folder = _Folder(entered[0], len(entered[1]))
+            folder = _Folder(entered[0], len(entered[1]), self._free.release)
             for name in entered[1]:
                 if not self._ended:
                     self._room.acquire()
@@ -113,10 +116,9 @@ class Prefetch:
 class _Folder:
     """A descriptor that goes when the last of its names was asked for."""
 
-    def __init__(self, descriptor: int, names: int) -> None:
-        self.descriptor, self._left, self._lock = descriptor, names, threading.Lock()
-        if not names:
-            os.close(descriptor)
+    def __init__(self, descriptor: int, names: int, closed: Callable[[], None]) -> None:
+        """`names`: how many, at least one."""
+        self.descriptor, self._left, self._closed, self._lock = descriptor, names, closed, threading.Lock()
 
     def done(self) -> None:
         with self._lock:
@@ -124,3 +126,4 @@ class _Folder:
             last = not self._left
         if last:
             os.close(self.descriptor)
+            self._closed()

@@ -90,7 +90,7 @@ class RegularFiles:
                 return self._gone(found.path, error, first)
             try:
                 promised = os.fstat(descriptor) if last else found.stat
-                if not stat.S_ISREG(promised.st_mode):
+                if not stat.S_ISREG(promised.st_mode if last else os.fstat(descriptor).st_mode):
                     return self._gone(found.path, None, first)
                 if first is not None:
                     self.rows.add_to_index(member_line(first.row._replace(state=SUPERSEDED)))

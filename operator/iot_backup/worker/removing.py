@@ -15,10 +15,9 @@ from contextlib import contextmanager
 
 from iot_backup.errors import InvalidSpec, SourceUnavailable
 from iot_backup.worker.notes import printable
+from iot_backup.worker.spared import Folders, is_one_of
 from iot_backup.worker.walk import LISTED
 
-Folders = frozenset[tuple[int, int]]
-"""Device and inode of each."""
 _PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _OURS = 0o700
 
@@ -31,10 +30,6 @@ def mount_of(descriptor: int) -> int:
     finally:
         os.close(facts)
     return next((int(line.split()[1]) for line in lines if line.startswith(b"mnt_id:")), os.fstat(descriptor).st_dev)
-
-
-def is_one_of(found: os.stat_result, folders: Folders) -> bool:
-    return (found.st_dev, found.st_ino) in folders
 
 
 def found_in(folder: int, name: bytes, mount: int) -> os.stat_result | None:

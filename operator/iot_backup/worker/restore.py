@@ -30,9 +30,9 @@ from iot_backup.worker.mirror import Mirror
 from iot_backup.worker.notes import CHANGED, DAMAGED, INCOMPLETE, UNREADABLE
 from iot_backup.worker.planning import Costs, planned
 from iot_backup.worker.progress import Progress
-from iot_backup.worker.removing import Folders
 from iot_backup.worker.room import check_room
 from iot_backup.worker.selection import EVERYTHING, Selection, described
+from iot_backup.worker.spared import Folders, holding
 from iot_backup.worker.survey import Survey, surveyed
 from iot_backup.worker.unpacking import Source, Unpacked, unpack
 
@@ -60,7 +60,7 @@ def restore(
     """
     with folders.opened(target, "", order.claim) as root:
         store = throttled(open_store(order.repository, secrets), order.bandwidth_limit, time.monotonic, cancel.pause)
-        return _Restore(order, store, secrets, root, cancel, progress, folders.holding(order.repository, spared)).run()
+        return _Restore(order, store, secrets, root, cancel, progress, holding(order.repository, spared)).run()
 
 
 class _Index:

@@ -2,7 +2,7 @@
 
 `exclude` works as in a .gitignore: the last line that matches decides, `!` brings back what an earlier one left out, but nothing
 comes back from a folder that was left out. `include` reads the same lines the other way round: only what they match is taken, and
-everything in a folder that they match; `!` takes out again. What is excluded is never included.
+everything in a folder that they match, down to where a later line says otherwise; `!` takes out again. What is excluded is never included.
 """
 
 from __future__ import annotations
@@ -11,18 +11,14 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from iot_backup.errors import InvalidSpec
+from iot_backup.worker import gitignore
+from iot_backup.worker.gitignore import Line, decided
 from iot_backup.worker.index import ROOT
 from iot_backup.worker.notes import printable
 
-if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
-
 _WILD = re.compile(r"[*?\[\\]")
-_LINE_BREAK = "\ud800"
-"""Stands for a line break in a name, which `.` and `$` of a regular expression take for an end. Neither name nor pattern can hold it."""
 _FOLDERS_REMEMBERED = 1024
 
 
@@ -35,6 +31,7 @@ class Selection:
         self._exclude = _compiled(exclude, "exclude") if exclude else None
         self._beginnings = tuple(_beginning(line) for line in include if line.strip() and line[0] not in "!#")
         self._excluded_folder: Callable[[bytes], bool] = lru_cache(_FOLDERS_REMEMBERED)(self._in_excluded)
+        self._included_folder: Callable[[bytes], bool] = lru_cache(_FOLDERS_REMEMBERED)(self._in_included)
 
     def __bool__(self) -> bool:
         """Whether there are patterns: without any, everything is taken and nothing needs to be asked."""
@@ -48,11 +45,14 @@ class Selection:
 
     def excludes(self, path: bytes, is_folder: bool) -> bool:
         """Whether this very path is left out. All below an excluded folder is, too: who walks down does not enter it."""
-        return self._exclude is not None and _matches(self._exclude, path, is_folder)
+        return self._exclude is not None and decided(self._exclude, path, is_folder) is True
 
     def includes(self, path: bytes, is_folder: bool) -> bool:
         """Whether it is among what shall be taken, if it is not excluded."""
-        return self._include is None or _matches(self._include, path, is_folder)
+        if self._include is None:
+            return True
+        own = decided(self._include, path, is_folder)
+        return self._included_folder(_parent(path)) if own is None else own
 
     def may_hold(self, folder: bytes) -> bool:
         """Whether something below this folder may be included: False saves a walk through it."""
@@ -64,6 +64,15 @@ class Selection:
         names = folder.split(b"/") if folder else []
         return any(self.excludes(b"/".join(names[: depth + 1]), True) for depth in range(len(names)))
 
+    def _in_included(self, folder: bytes) -> bool:
+        """Whether what is in the folder is included, if no line says otherwise: as its nearest folder of which a line says something."""
+        while folder:
+            own = decided(self._include or (), folder, True)
+            if own is not None:
+                return own
+            folder = _parent(folder)
+        return False
+
 
 EVERYTHING = Selection()
 
@@ -72,23 +81,16 @@ def _parent(path: bytes) -> bytes:
     return path.rpartition(b"/")[0]
 
 
-def _compiled(lines: Sequence[str], what: str) -> GitIgnoreSpec:
-    from pathspec import GitIgnoreSpec  # 30 ms that most runs do not need
-
+def _compiled(lines: Sequence[str], what: str) -> tuple[Line, ...]:
+    found = []
     for line in lines:
         if "\n" in line:
             raise InvalidSpec(f"{what} holds {line!r} as one line: write one pattern an entry")
         try:
-            GitIgnoreSpec.from_lines([line], backend="simple")
-        except (ValueError, re.error) as error:
+            found.append(gitignore.parsed(line))
+        except ValueError as error:
             raise InvalidSpec(f"{what} holds the line {line!r}, which is no pattern of gitignore's syntax: {error}") from error
-    # The plain backend: the others know neither names that are no text nor, each time, the same edge cases.
-    return GitIgnoreSpec.from_lines(lines, backend="simple")
-
-
-def _matches(spec: GitIgnoreSpec, path: bytes, is_folder: bool) -> bool:
-    text = os.fsdecode(path).replace("\n", _LINE_BREAK)
-    return spec.check_file(text + "/" if is_folder else text, separators=()).include is True
+    return tuple(line for line in found if line is not None)
 
 
 def _beginning(line: str) -> tuple[bytes, ...]:

@@ -12,7 +12,8 @@ from contextlib import suppress
 
 from iot_backup.errors import AccessDenied, IotBackupError, SourceUnavailable, TargetFull
 from iot_backup.worker.notes import printable
-from iot_backup.worker.removing import Folders, is_one_of, making_way, mount_of, remove
+from iot_backup.worker.removing import making_way, mount_of, remove
+from iot_backup.worker.spared import Folders, is_one_of
 from iot_backup.worker.walk import LISTED
 
 _TEMPORARY = ".iot-backup-restore-{}.partial"

@@ -18,6 +18,7 @@ from iot_backup.errors import AccessDenied, SourceUnavailable
 from iot_backup.worker.index import ROOT
 from iot_backup.worker.notes import SKIPPED, UNREADABLE, VANISHED, Notes
 from iot_backup.worker.selection import EVERYTHING, Selection
+from iot_backup.worker.spared import Folders, is_one_of
 
 LISTED = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """How a folder is opened, in a source and in a target."""
@@ -66,12 +67,13 @@ class Walk:
         selection: Selection = EVERYTHING,
         *,
         one_file_system: bool = False,
+        spared: Folders = frozenset(),
         listed: Callable[[int, Sequence[bytes]], None] = lambda _descriptor, _names: None,
     ) -> None:
         """`root`: descriptor of a folder, which stays the caller's. `one_file_system`: mount points are folders that are not entered.
-        `listed` is told of each folder that is entered, with the names in it."""
+        `spared`: folders that are noted as skipped, whatever path leads to them. `listed` is told of each folder that is entered, with the names in it."""
         self._root, self._notes = root, notes
-        self._selection, self._told = selection, listed
+        self._selection, self._told, self._spared = selection, listed, spared
         self._file_system = os.fstat(root).st_dev if one_file_system else None
         self.running_postgresql = False
         """A folder with PG_VERSION and postmaster.pid was seen: a server may be writing to it."""
@@ -93,7 +95,7 @@ class Walk:
                 try:
                     found = Found(level.descriptor, name, path, os.stat(name, dir_fd=level.descriptor, follow_symlinks=False))
                 except OSError as error:
-                    if not selective or self._selection.selects(path, is_folder=False):
+                    if not selective or self._may_be_meant(path, error):
                         self._notes.refused(path, error)
                     continue
                 is_folder = stat.S_ISDIR(found.stat.st_mode)
@@ -108,6 +110,11 @@ class Walk:
         finally:
             for level in levels:
                 os.close(level.descriptor)
+
+    def _may_be_meant(self, path: bytes, error: OSError) -> bool:
+        """Whether a path that nobody can look at is, or holds, what is selected; what is gone was a file, or is no loss."""
+        file = not self._left_out(path, is_folder=False)
+        return file or (error.errno != errno.ENOENT and not self._left_out(path, is_folder=True))
 
     def _left_out(self, path: bytes, *, is_folder: bool) -> bool:
         """Whether neither the path nor anything in it is selected; what is above it is known not to be excluded."""
@@ -126,6 +133,10 @@ class Walk:
             descriptor, names = self._opened(found)
         except OSError as error:
             return found if self._refused(found, error) and selected else None
+        if is_one_of(os.fstat(descriptor), self._spared):
+            os.close(descriptor)
+            self._notes.add(SKIPPED, found.path, "holds backups: each would hold all earlier ones")
+            return None
         if _is_lost_and_found(found) and not names:
             os.close(descriptor)
             self._notes.add(SKIPPED, found.path, _LOST_AND_FOUND_REASON)
@@ -162,7 +173,7 @@ class Walk:
         return True
 
     def _listed(self, descriptor: int) -> list[bytes]:
-        names = sorted(map(os.fsencode, os.listdir(descriptor)))
+        names = sorted({os.fsencode(name) for name in os.listdir(descriptor)})
         self.running_postgresql |= _holds(names, b"PG_VERSION") and _holds(names, b"postmaster.pid")
         self._told(descriptor, names)
         return names

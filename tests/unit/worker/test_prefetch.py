@@ -103,3 +103,20 @@ def test_a_folder_that_ends_early_gives_its_descriptor_back(tmp_path: Path, aske
     os.close(folder)
     wait_until(lambda: descriptors() == before)
     assert asked == []
+
+
+def test_folders_whose_names_wait_hold_few_descriptors(tmp_path: Path, asked: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A walk can enter thousands of folders while the names of one are still to be asked for."""
+    (tmp_path / "f").write_bytes(b"x")
+    going = threading.Event()
+    monkeypatch.setattr(os, "posix_fadvise", lambda *_: going.wait(PATIENCE))
+    before, found = descriptors(), slow(Prefetch())
+    folder = os.open(tmp_path, os.O_RDONLY)
+    found.folder(folder, [b"f"] * 1000)
+    for _ in range(2000):
+        found.folder(folder, [b"f"])
+    assert descriptors() - before < 100
+    going.set()
+    os.close(folder)
+    found.close()
+    wait_until(lambda: descriptors() == before)

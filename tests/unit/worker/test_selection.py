@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +50,11 @@ from iot_backup.worker.selection import EVERYTHING, Selection, described
         (("*.json",), (), b"a/", False),
         (("*.json",), ("secret.json",), b"a/secret.json", False),
         (("a/keep.json",), ("a/",), b"a/keep.json", False),
+        (("config/", "!config/old/", "config/old/keep"), (), b"config/old/keep", True),
+        (("config/", "!config/old/", "config/old/keep"), (), b"config/old/x", False),
+        (("*/", "!*.bak"), (), b"a/b/c", True),
+        (("*", "!*.bak"), (), b"a.bak", False),
+        (("data[!0-9]*/",), (), b"datax/f", True),
         (("nothing",), (), b".", True),
         ((), ("*",), b".", True),
         ((), ("*",), b"a", False),
@@ -61,53 +65,52 @@ def test_a_path_is_selected(include: tuple[str, ...], exclude: tuple[str, ...], 
     assert Selection(include, exclude).selects(path.rstrip(b"/"), is_folder=path.endswith(b"/")) is selected
 
 
-LINES = (
-    "*.log",
-    "!keep.log",
-    "/build",
-    "doc/**/*.txt",
-    "!doc/a/b.txt",
-    "tmp/",
-    "!tmp/x",
-    "x*/",
-    "!xy/",
-    "q/*",
-    "!q/r",
-    "[0-9]z",
-    "\\!odd",
-    "**/deep",
-    "a b",
-    "t\\ ",
-)
+LISTS = [
+    ("*.log", "!keep.log", "/build", "doc/**/*.txt", "!doc/a/b.txt", "tmp/", "!tmp/x", "x*/", "!xy/", "q/*", "!q/r", "[0-9]z", "\\!odd", "**/deep", "a b", "t\\ "),
+    ("*", "!*/", "!*.csv"),
+    ("**", "!**/", "!*.csv"),
+    ("**/*", "!**/", "!*.csv"),
+    ("data/**", "!data/keep/", "!data/keep/**"),
+    ("data/**", "!*.csv"),
+    ("*", "!data", "!data/*"),
+    ("*/", "!data/"),
+    ("data[!0-9]*",),
+    ("log[!0-9]", "*.[^c]*", "x[!y]z"),
+    ("cache/**/",),
+    ("[[:digit:]]z", "[[:alpha:][:punct:]]"),
+    ("[]a]", "[!]a]x", "a[b-]", "\\[a\\]", "[a\\-z]"),
+    ("caf?", "caf??.txt", "[\u00e9]"),
+    ("/**/deep", "deep/**", "n/**/x"),
+    ("a b   ", "t\\   ", " lead", "#note", "\\#note", "trail\\\\ "),
+    ("***", "!keep/**"),
+    ("/*", "!/data", "/data/*", "!/data/keep"),
+]  # fmt: skip
+PATHS = (
+    *("a.log", "d/keep.log", "d/a.log", "build/x", "d/build/x", "doc/a/b.txt", "doc/c.txt", "doc/e/f/g.txt", "tmp/x", "d/tmp/y", "d/tmp2"),
+    *("xx/1", "xy/2", "xfile", "q/r", "q/s/t", "1z", "az", "!odd", "n/m/deep/x", "deep", "a b", "t ", "keep.log/inner", "log", "n/x"),
+    *("top.csv", "data/a.csv", "data/keep/b.csv", "data/keep/c", "data/x", "data1/y", "datax/z", "cache/f", "cache/g/h", "d/cache/i"),
+    *("log1", "logs", "xyz", "x.c", "x.d", "]", "a", "a]", "]x", "bx", "a-", "ab", "[a]", "-", "caf\u00e9", "caf\u00e9.txt", "\u00e9"),
+    *(" lead", "#note", "trail\\", "keep/k", "data\nline/x", "d/line\nbreak", "\udcff"),
+)  # fmt: skip
 
 
-def test_git_ignores_the_same(tmp_path: Path) -> None:
-    paths = [
-        *(
-            "a.log",
-            "d/keep.log",
-            "d/a.log",
-            "build/x",
-            "d/build/x",
-            "doc/a/b.txt",
-            "doc/c.txt",
-            "doc/e/f/g.txt",
-            "tmp/x",
-            "d/tmp/y",
-            "d/tmp2",
-        ),
-        *("xx/1", "xy/2", "xfile", "q/r", "q/s/t", "1z", "az", "!odd", "n/m/deep/x", "deep", "a b", "t ", "keep.log/inner", "log"),
-    ]
-    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
-    (tmp_path / ".git" / "info" / "exclude").write_text("\n".join(LINES) + "\n")
-    for path in paths:
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).touch()
-    listed = subprocess.run(["git", "ls-files", "-oz", "--exclude-standard"], cwd=tmp_path, check=True, capture_output=True).stdout
-    selection = Selection(exclude=LINES)
-    ours = {path for path in paths if selection.selects(os.fsencode(path), is_folder=False)}
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkout")
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    for path in PATHS:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).touch()
+    return folder
+
+
+@pytest.mark.parametrize("lines", LISTS, ids=" ".join)
+def test_git_ignores_the_same(checkout: Path, lines: tuple[str, ...]) -> None:
+    (checkout / ".git" / "info" / "exclude").write_text("\n".join(lines) + "\n")
+    listed = subprocess.run(["git", "ls-files", "-oz", "--exclude-standard"], cwd=checkout, check=True, capture_output=True).stdout
+    selection = Selection(exclude=lines)
+    ours = {path for path in PATHS if selection.selects(os.fsencode(path), is_folder=False)}
     assert ours == {os.fsdecode(path) for path in listed.split(b"\0") if path}
-    assert 5 < len(ours) < len(paths) - 5
 
 
 @pytest.mark.parametrize(
@@ -138,7 +141,7 @@ def test_folders_that_can_hold_no_match_are_not_walked(include: tuple[str, ...],
     assert Selection(include).may_hold(folder) is may
 
 
-@pytest.mark.parametrize("line", ["!", "[z-a]", "a\\", "a\nb"])
+@pytest.mark.parametrize("line", ["!", "/", "[z-a]", "[a", "a[", "[a-", "[[:none:]]", "a\\", "[a\\", "a\nb"])
 @pytest.mark.parametrize("which", ["include", "exclude"])
 def test_what_is_no_pattern_is_said(which: str, line: str) -> None:
     with pytest.raises(InvalidSpec, match=which) as raised:
@@ -146,15 +149,10 @@ def test_what_is_no_pattern_is_said(which: str, line: str) -> None:
     assert repr(line) in str(raised.value)
 
 
-def test_no_patterns_select_everything_and_load_nothing() -> None:
+def test_no_patterns_select_everything() -> None:
     assert not EVERYTHING
     assert EVERYTHING.selects(b"any", is_folder=False)
     assert Selection(exclude=("a",))
-    code = "import sys, iot_backup.worker.packing; sys.exit('pathspec' in sys.modules)"
-    assert (
-        subprocess.run([sys.executable, "-c", code], check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}).returncode
-        == 0
-    )
 
 
 def test_a_path_of_any_depth_is_selected_from() -> None:
