@@ -7,6 +7,8 @@ import os
 import stat
 import subprocess
 import sys
+import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +23,7 @@ from iot_backup.errors import (
     StorageFull,
     StorageUnavailable,
 )
+from iot_backup.repository.writing import settled
 from iot_backup.storage.volume import VolumeStore
 from tests.contract.payload import blocks
 
@@ -186,6 +189,62 @@ def test_a_failing_call_is_a_failed_write(
     with pytest.raises(NotFound):
         store.head(KEY)
     assert files_below(tmp_path) == {"ns/plant-7/chains/daily/b"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_name_that_may_not_be_durable_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: bool) -> None:
+    """The folder's fsync fails once, as the kernel tells each error once: looking again would find the name, and call it stored."""
+    store = volume(tmp_path, group=os.getegid())
+    store.create("chains/daily/b", b"")
+    real, left = os.fsync, [errno.EIO]
+
+    def fails(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) and (tmp_path / "ns/plant-7" / KEY).exists() and left:
+            raise OSError(left.pop(), "Input/output error")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fails)
+    write = partial(store.create_stream, KEY, iter([b"x"])) if stream else partial(settled, store, KEY, b"x")
+    with pytest.raises(StorageUnavailable):
+        write()
+    assert (left, files_below(tmp_path)) == ([], {"ns/plant-7/chains/daily/b"})
+    assert settled(store, KEY, b"x")
+
+
+def test_a_file_system_that_cannot_flush_folders_is_used_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    store = volume(tmp_path, group=os.getegid())
+    store.create(KEY, b"x")
+    store.delete(KEY)
+    assert files_below(tmp_path) == set()
+
+
+def test_where_neither_mode_nor_link_is_to_be_had_the_first_run_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on vfat and exfat."""
+    monkeypatch.setattr(os, "fchmod", failing(errno.EPERM))
+    monkeypatch.setattr(os, "link", failing(errno.EPERM))
+    with pytest.raises(InvalidSpec, match="hard links"):
+        volume(tmp_path, group=os.getegid()).create(KEY, b"x")
+
+
+def test_what_killed_runs_left_days_ago_goes_with_the_next_write_beside_it(tmp_path: Path) -> None:
+    store = volume(tmp_path, group=os.getegid())
+    store.create("chains/daily/b", b"")
+    folder = tmp_path / "ns/plant-7/chains/daily"
+    old, new, other = (folder / f".{name}.partial" for name in ("0123456789abcdef", "fedcba9876543210", "mine"))
+    for path in (old, new, other):
+        path.write_bytes(b"half")
+    for path in (old, other):
+        os.utime(path, (time.time() - 3 * 86400,) * 2)
+    store.create(KEY, b"x")
+    assert (old.exists(), new.exists(), other.exists()) == (False, True, True)
 
 
 def test_a_link_that_nfs_answered_twice_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import stat
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 FOLDER_MODE = 0o2770
 FILE_MODE = 0o660
 PARTIAL_SUFFIX = ".partial"
+_PARTIAL = re.compile(r"\.[0-9a-f]{16}\.partial")
+_FORGOTTEN = 2 * 86400.0
+"""Seconds: no upload pauses for so long."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a fifo that somebody put in an object's place must not wait for its other end.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -50,16 +54,39 @@ def open_file(folder: int, name: str) -> int:
 
 @contextmanager
 def partial(folder: int, group: int) -> Iterator[tuple[str, int]]:
-    """A new file under a hidden name of its own, and its descriptor; both are gone afterwards, however it ends."""
+    """A new file under a hidden name of its own, and its descriptor; both are gone afterwards, however it ends.
+
+    But for a kill, or a power cut: what those left in this folder is taken away by the writes that come days later.
+    """
     name = f".{secrets.token_hex(8)}{PARTIAL_SUFFIX}"
     descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE, dir_fd=folder)
     try:
         _own(descriptor, group, FILE_MODE)
+        _sweep(folder, os.fstat(descriptor).st_mtime)
         yield name, descriptor
     finally:
         os.close(descriptor)
         with suppress(OSError):
             os.unlink(name, dir_fd=folder)
+
+
+def flush(folder: int) -> None:
+    """Make names durable, where the file system can: some (CIFS of older kernels) know no fsync of a folder. OSError."""
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+
+
+def _sweep(folder: int, now: float) -> None:
+    """Remove unfinished files that nobody has written to for days. `now`: on the file system's clock, as their times are."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if _PARTIAL.fullmatch(entry.name)]
+    for name in names:
+        with suppress(OSError):  # another run's, gone meanwhile, or not ours to remove
+            if now - os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime > _FORGOTTEN:
+                os.unlink(name, dir_fd=folder)
 
 
 def walk(folder: int, above: str) -> Iterator[tuple[str, os.stat_result]]:
@@ -103,7 +130,7 @@ def _enter_or_create(folder: int, name: str, group: int) -> int:
     except FileNotFoundError:
         inner = _create(folder, name, group)
     try:
-        os.fsync(folder)
+        flush(folder)
     except BaseException:
         os.close(inner)
         raise
@@ -125,8 +152,9 @@ def _create(folder: int, name: str, group: int) -> int:
 
 
 def _own(descriptor: int, group: int, mode: int) -> None:
-    """Give it to the group, past the umask. Where we may not, the probe's check of the group tells people."""
+    """Give it to the group, past the umask. Where we may not, the probe's check of the group tells people, or that there are no links (vfat)."""
     if os.fstat(descriptor).st_gid != group:
         with suppress(PermissionError):
             os.fchown(descriptor, -1, group)
-    os.fchmod(descriptor, mode)
+    with suppress(PermissionError):
+        os.fchmod(descriptor, mode)

@@ -172,7 +172,7 @@ class ObjectStore(ABC):
             found = self._meta(key)
         except NotFound as error:
             raise StorageUnavailable(f"{key} was uploaded to {self.place}, but is not there") from error
-        if found["size"] != size or (tag and found["e_tag"] and tag != found["e_tag"]):
+        if found["size"] != size or (tag and found["e_tag"] and _bare(tag) != _bare(found["e_tag"])):
             raise AlreadyExists(f"{key} was written to {self.place} by somebody else at the same moment")
 
     def _whole(self, key: str, body: bytes, size: int) -> bytes:
@@ -229,3 +229,8 @@ class ObjectStore(ABC):
     @cached_property
     def _download(self) -> Client:
         return self._client(*s3_client.download(self._timing))
+
+
+def _bare(tag: str) -> str:
+    """An ETag as servers mean it: some (Ceph's gateway) put it in quotes in headers, and not in what they answer to a completed upload."""
+    return tag.removeprefix("W/").strip('"')

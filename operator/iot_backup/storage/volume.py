@@ -102,7 +102,7 @@ class VolumeStore:
         *above, name = self._names(key)
         with self._explained(key, writing=True), suppress(FileNotFoundError), folders.opened(self._base, above) as folder:
             os.unlink(name, dir_fd=folder)
-            os.fsync(folder)
+            folders.flush(folder)
 
     def now(self) -> datetime:
         with (
@@ -119,13 +119,20 @@ class VolumeStore:
         except FileExistsError:
             # A repeated NFS request finds the link its first attempt made.
             if not _same_file(folder, unfinished, name):
+                folders.flush(folder)  # it may be our own, of an attempt that was killed before it could see to that
                 raise AlreadyExists(f"{key} on {place(self.claim)} is there already") from None
         except OSError as error:
             if error.errno in NO_LINKS:
                 raise no_links(self._place(key, writing=True), error) from error
             raise
         os.unlink(unfinished, dir_fd=folder)
-        os.fsync(folder)
+        try:
+            folders.flush(folder)
+        except OSError:
+            # Whoever looks would take for stored what the next power cut may take away.
+            with suppress(OSError):
+                os.unlink(name, dir_fd=folder)
+            raise
 
     @contextmanager
     def _object(self, key: str) -> Iterator[int]:
