@@ -51,9 +51,14 @@ class Manager:
     """YAML in flow style; none without."""
 
     def start(
-        self, *arguments: str, typed: bytes | None = None, stderr: int = subprocess.PIPE, **environ: str | None
+        self,
+        *arguments: str,
+        typed: bytes | None = None,
+        stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
+        **environ: str | None,
     ) -> subprocess.Popen[str]:
-        """`typed`: what a person says on a terminal; None: nobody is there. `stderr`: another descriptor for standard error."""
+        """`typed`: what a person says on a terminal; None: nobody is there. `stdout`, `stderr`: other descriptors for them."""
         config = self.base / "backup.yml"
         jobs = "".join(f"    - {json.dumps(job)}\n" for job in self.jobs)
         told = f"  notifications: {self.notifications}\n" if self.notifications else ""
@@ -67,7 +72,7 @@ class Manager:
             [sys.executable, "-c", _PROGRAM, *command],
             env={name: value for name, value in wanted.items() if value is not None},
             stdin=stdin,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=stderr,
             text=True,
         )

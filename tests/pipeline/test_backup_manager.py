@@ -408,7 +408,7 @@ def test_a_damaged_backup_is_found_by_reading_it(manager: Manager, tmp_path: Pat
     assert manager.run("verify", "plain").code == 0
     assert manager.run("verify", damaged["id"]).code == 65
     refused = manager.run("restore", damaged["id"], "--target", str(tmp_path / "back"))
-    assert (refused.code, list((tmp_path / "back").iterdir())) == (65, [])
+    assert (refused.code, (tmp_path / "back").exists()) == (65, False)
 
 
 def test_without_verification_damage_ends_a_restore_on_the_way_and_nothing_damaged_is_put_in_place(

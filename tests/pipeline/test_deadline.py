@@ -52,7 +52,7 @@ def test_a_job_of_the_config_has_a_timeout_and_its_error_names_it(
 ) -> None:
     orders: list[spec.BackupOrder] = []
 
-    def slow(order: spec.BackupOrder, *_: object) -> None:
+    def slow(order: spec.BackupOrder, *_: object, **__: object) -> None:
         orders.append(order)
         raise TookTooLong("the backup took longer than its timeout. Raise spec.timeout, or find out what was slow.")
 

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import yaml
 
-from iot_backup.core import schedule
+from iot_backup.core.due import next_slot
 from tests.pipeline.manager import PASSPHRASE
 from tests.pipeline.plant import Plant, Tree, tree
 from tests.pipeline.simulated import dated
@@ -113,7 +113,7 @@ class Site:
         """What the config's schedules start from then on for a day, in order."""
         due = []
         for job in self.config["backup"]["jobs"]:
-            moment = schedule.next_run(job["schedule"], None, since)
+            moment = next_slot(job["schedule"], UTC, since)
             if moment is not None and moment < since + timedelta(days=1):
                 due.append((moment, job))
         yield from sorted(due, key=lambda each: each[0])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline.manager import Manager, wait_until
-from tests.pipeline.worker_process import PATIENCE
+from tests.pipeline.worker_process import PATIENCE, ROOT
 
 
 @pytest.fixture
@@ -62,6 +64,48 @@ def test_a_restore_writes_what_it_says(manager: Manager, deaf: int, tmp_path: Pa
     manager.record("a")
     code, answer = ended(manager.start("restore", "a", "--target", str(tmp_path / "back"), "--output", "json", stderr=deaf))
     assert (code, answer["status"], (tmp_path / "back" / "readings").read_text()) == (0, "completed", "21.5\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("execute", "a"), 0),
+        (("execute", "gone"), 66),
+        (("execute", "nobody", "--output", "json"), 64),
+        (("verify",), 65),
+        (("doctor",), 66),
+    ],
+    ids=str,
+)
+def test_an_answer_that_nobody_takes_changes_no_exit_code(
+    manager: Manager, deaf: int, tmp_path: Path, arguments: tuple[str, ...], code: int
+) -> None:
+    manager.record("a")
+    if arguments == ("verify",):
+        (archive,) = (tmp_path / "store").rglob("*.age")
+        archive.write_bytes(archive.read_bytes()[:-1] + b"x")
+    assert manager.start(*arguments, stdout=deaf, stderr=subprocess.DEVNULL).wait(timeout=PATIENCE) == code
+
+
+def test_a_failure_is_spooled_for_people_also_where_nobody_takes_the_answer(manager: Manager, deaf: int, tmp_path: Path) -> None:
+    manager.notifications = "{slack: {webhook_url: 'http://127.0.0.1:9/'}}"
+    assert manager.start("execute", "gone", stdout=deaf, stderr=subprocess.DEVNULL).wait(timeout=PATIENCE) == 66
+    assert list((tmp_path / "state" / "notices").glob("2*.json"))
+
+
+def test_without_any_standard_streams_runs_end_with_their_own_codes(manager: Manager) -> None:
+    manager.record("a")
+    for arguments, code in ((("execute", "a"), 0), (("list",), 0), (("restore", "a", "--target", str(manager.base)), 64)):
+        command = shlex.join([sys.executable, "-m", "iot_backup", *arguments, "--config", str(manager.base / "backup.yml")])
+        environ = {**os.environ, **manager.environ, "STATE_DIR": str(manager.base / manager.state), "PYTHONPATH": str(ROOT / "operator")}
+        assert subprocess.run(["sh", "-c", f"{command} <&- >&- 2>&-"], env=environ, check=False).returncode == code, arguments
+
+
+def test_names_that_the_terminals_encoding_lacks_are_shown_in_escapes(manager: Manager, tmp_path: Path) -> None:
+    (tmp_path / "source" / "\u043f\u0443\u0442\u044c").write_text("x")
+    manager.record("a")
+    shown = manager.run("show", "a", PYTHONIOENCODING="latin-1")
+    assert (shown.code, "\\u043f" in shown.out) == (0, True)
 
 
 def remembered(state: Path) -> dict[str, object]:

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from iot_backup.cli.options import Setting, common, said
+from iot_backup.cli.options import Setting, answered, common, said
 
 
 @click.group()
@@ -23,15 +23,15 @@ def check(setting: Setting) -> int:
     backup, problems = configfile.examined(setting.config_file, os.environ)
     if backup is None:
         if setting.json:
-            click.echo(output.as_json({"errors": [checking.plain(problem) for problem in problems]}))
+            answered(output.as_json({"errors": [checking.plain(problem) for problem in problems]}))
         for problem in problems:
             said(str(problem))
         return 64
     found = checking.summary(backup, os.environ, setting.machine().state)
     if setting.json:
-        click.echo(output.as_json(found.plain()))
+        answered(output.as_json(found.plain()))
     else:
-        click.echo(output.table(found.HEADINGS, found.rows()))
+        answered(output.table(found.HEADINGS, found.rows()))
     for warning in found.warnings:
         said(f"warning: {warning}")
     return 0
@@ -43,4 +43,4 @@ def schema() -> None:
     from iot_backup.standalone import output
     from iot_backup.standalone.schema import schema as made
 
-    click.echo(output.as_json(made()))
+    answered(output.as_json(made()))

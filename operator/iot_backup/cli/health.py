@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
-from iot_backup.cli.options import Setting, common, identity
+from iot_backup.cli.options import Setting, answered, common, identity
 
 
 @click.command()
@@ -21,6 +20,5 @@ def doctor(setting: Setting, identity_file: Path | None) -> int:
     from iot_backup.standalone.doctor import examined
 
     report = examined(setting.config(), setting.machine(), catalogue.Key(identity_file), datetime.now(UTC))
-    click.echo(output.as_json(report.plain()) if setting.json else output.table(report.HEADINGS, report.rows()))
-    sys.stdout.flush()
+    answered(output.as_json(report.plain()) if setting.json else output.table(report.HEADINGS, report.rows()))
     return report.exit_code

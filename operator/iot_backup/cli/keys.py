@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from iot_backup.cli.options import Setting, common, identity
+from iot_backup.cli.options import Setting, answered, common, identity
 
 _storage = click.option("--storage", metavar="NAME", help="Which repository, where jobs encrypt to several: a storage, or a destination.")
 
@@ -27,11 +27,11 @@ def list_(setting: Setting, storage: str | None, identity_file: Path | None) -> 
     machine, brought = setting.machine(), catalogue.Key(identity_file)
     found = access.listed(access.opened(access.site(setting.config(), storage, machine), machine, brought, sealed=False)).plain()
     if setting.json:
-        click.echo(output.as_json(found))
+        answered(output.as_json(found))
         return 0
     for kind in ("writers", "applicants"):
         found[kind] = [f"{each['id']} ({each['time']})" for each in found[kind]]
-    click.echo(output.fields(found))
+    answered(output.fields(found))
     return 0
 
 
@@ -116,5 +116,5 @@ def admit(setting: Setting, writer: str, storage: str | None, identity_file: Pat
 def _told(setting: Setting, answer: dict[str, object]) -> int:
     from iot_backup.standalone import output
 
-    click.echo(output.as_json(answer) if setting.json else output.fields(answer))
+    answered(output.as_json(answer) if setting.json else output.fields(answer))
     return 0

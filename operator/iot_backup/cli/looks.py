@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from iot_backup.cli import running
-from iot_backup.cli.options import Setting, common, identity, said, storage
+from iot_backup.cli.options import Setting, answered, common, identity, said, storage
 
 
 @click.command(name="list")
@@ -126,7 +126,7 @@ def _verify(
     answer = verifying.verified(setting.seen_from(storage), what, asked, setting.machine(), cancel.requested)
     for line in (*answer.problems, *answer.notes):
         said(line)
-    click.echo(
+    answered(
         output.as_json(answer.plain()) if setting.json else output.table(("ID", "CHAIN", "TYPE", "RESULT", "FILES", ""), answer.rows())
     )
     return answer.exit_code

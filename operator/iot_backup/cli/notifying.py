@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from iot_backup.cli.options import Setting, common, said
+from iot_backup.cli.options import Setting, answered, common, said
 
 if TYPE_CHECKING:
     from iot_backup.core.alerts import Message
@@ -35,7 +35,7 @@ def test_(setting: Setting) -> int:
         raise InvalidSpec(
             "backup.notifications names no channel that is enabled: add email (smtp_server, recipients), slack (webhook_url) or urls"
         )
-    click.echo(output.as_json(found) if setting.json else output.table(("CHANNEL", ""), list(found.items())))
+    answered(output.as_json(found) if setting.json else output.table(("CHANNEL", ""), list(found.items())))
     return 0 if set(found.values()) == {"sent"} else StorageUnavailable.exit_code
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -139,6 +140,9 @@ def common(command: Callable[..., int]) -> Callable[..., NoReturn]:
     ) -> NoReturn:
         setting = Setting(config_file, output, state_dir, trust, verbose)
         logging.basicConfig(stream=sys.stderr, level=logging.DEBUG if verbose else logging.WARNING, format="%(levelname)s %(message)s")
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):  # none, where it was closed
+                stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks
         os.umask(0o007)  # what a local storage holds is for its group, and for nobody else
         code = _ended(setting, lambda: command(setting, **arguments))
         _let_go()
@@ -172,8 +176,17 @@ def failed(setting: Setting, error: IotBackupError) -> int:
     told = f"{error.reason}: {wording.spoken(error.message)}"
     said(told)
     if setting.json:
-        click.echo(json.dumps({"error": told}))
+        answered(json.dumps({"error": told}))
     return error.exit_code
+
+
+def answered(text: str) -> None:
+    """Give the answer on standard output, if anybody takes it: what was done, and the exit code that says so, does not hang on it."""
+    try:
+        click.echo(text)
+    except OSError:
+        # Python would try again at its end, and end with a code of its own for that.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def said(text: str) -> None:

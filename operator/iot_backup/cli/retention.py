@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from iot_backup.cli.options import Setting, common, said
+from iot_backup.cli.options import Setting, answered, common, said
 
 
 @click.command()
@@ -24,16 +24,16 @@ def retention(setting: Setting, job: str | None, simulate: int | None, accept_ti
     if simulate is not None:
         found = retaining.foretold(config, wanted, machine, datetime.now(UTC), simulate)
         if setting.json:
-            click.echo(output.as_json([day for each in found for day in each.plain()]))
+            answered(output.as_json([day for each in found for day in each.plain()]))
             return 0
         for each in found:
-            click.echo(output.table(("DAY", "THERE", "MADE", "REMOVED"), each.rows()))
+            answered(output.table(("DAY", "THERE", "MADE", "REMOVED"), each.rows()))
         return 0
     outcome = retaining.applied(config, wanted, machine, datetime.now(UTC), accept_time=accept_time)
     for line in (*outcome.notes, *outcome.problems):
         said(line)
     if setting.json:
-        click.echo(output.as_json(outcome.plain()))
+        answered(output.as_json(outcome.plain()))
     else:
-        click.echo(output.table(("", "ID", "JOB", "CHAIN", "STARTED", "WHY"), outcome.rows()))
+        answered(output.table(("", "ID", "JOB", "CHAIN", "STARTED", "WHY"), outcome.rows()))
     return outcome.exit_code

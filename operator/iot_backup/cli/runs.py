@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from iot_backup.cli.options import Setting, accept, bandwidth_limit, common, failed, identity, low_priority, said, storage
+from iot_backup.cli.options import Setting, accept, answered, bandwidth_limit, common, failed, identity, low_priority, said, storage
 
 if TYPE_CHECKING:
     from iot_backup.standalone.config import Backup
@@ -74,8 +74,7 @@ def _print_record(setting: Setting, record: Record) -> None:
         said(record.error)
     for warning in record.warnings if setting.json else ():
         said(f"warning: {warning}")
-    click.echo(output.as_json(record.plain()) if setting.json else output.fields(record.plain()))
-    sys.stdout.flush()
+    answered(output.as_json(record.plain()) if setting.json else output.fields(record.plain()))
 
 
 _CONFLICTS = click.Choice(["overwrite", "keep-newer", "skip-existing", "mirror"])
@@ -141,7 +140,7 @@ def restore(setting: Setting, what: str, target: Path, at: str | None, **asked: 
         result = restoring.plan(setting.config(), there, manifest, target, wish, machine, cancel)
         plan = restoring.planned(result, target)
         if asked["plan"]:
-            click.echo(output.as_json(plan) if setting.json else output.fields(plan))
+            answered(output.as_json(plan) if setting.json else output.fields(plan))
             return restoring.exit_code(result)
         said(output.fields(plan))
         _confirm(f"{target} is not empty. Write into it?", "--yes")
@@ -155,7 +154,7 @@ def restore(setting: Setting, what: str, target: Path, at: str | None, **asked: 
         return 128 + cancel.signal
     for warning in restored.warnings:
         said(f"warning: {warning.reason}: {warning.message}")
-    click.echo(output.as_json(restored.plain()) if setting.json else output.fields(restored.plain()))
+    answered(output.as_json(restored.plain()) if setting.json else output.fields(restored.plain()))
     return 0
 
 
@@ -163,7 +162,7 @@ def _confirm(question: str, option: str) -> None:
     """InvalidSpec unless a person says yes."""
     from iot_backup.errors import InvalidSpec
 
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise InvalidSpec(f"{question} Nobody can be asked here: say {option} if that is right")
     try:
         confirmed = click.confirm(question, err=True)

@@ -19,7 +19,7 @@ _COLOURS = {
 
 def is_one() -> bool:
     """Whether a person looks at standard output."""
-    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
