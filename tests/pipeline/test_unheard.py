@@ -73,7 +73,7 @@ def test_a_restore_writes_what_it_says(manager: Manager, deaf: int, tmp_path: Pa
         (("execute", "gone"), 66),
         (("execute", "nobody", "--output", "json"), 64),
         (("verify",), 65),
-        (("doctor",), 66),
+        (("doctor",), 64),
     ],
     ids=str,
 )
