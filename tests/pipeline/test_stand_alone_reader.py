@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import which
 
 import pytest
 
@@ -19,7 +20,8 @@ from tests.pipeline.handmade import chained, manifest_of, opened, with_another_i
 from tests.pipeline.roundtrip import facts, odd_tree
 from tests.pipeline.sites import NAMESPACE, ROOT, Folder, Site, open_to_all
 
-READER = Path(__file__).resolve().parents[2] / "extras" / "restore.py"
+PROJECT = Path(__file__).resolve().parents[2]
+READER = PROJECT / "extras" / "restore.py"
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it becomes another user")
 
 
@@ -131,6 +133,51 @@ def test_an_archive_decrypts_into_stock_tools(tmp_path: Path, source: Path, algo
     subprocess.run(["bash", "-eo", "pipefail", "-c", command], cwd=target, check=True)
     names = {name.replace(b".kbackup", b".kbackup~", 1) if name.startswith(b".kbackup") else name for name in facts(source)}
     assert facts(target).keys() == names
+
+
+def nested_folders_of_our_name(tmp_path: Path, site: Site) -> tuple[Path, list[Path]]:
+    """A tree with folders `.kbackup` that are a user's, which was backed up, changed, and backed up again; and both tar streams."""
+    source = tmp_path / "source"
+    for folder in ("data/.kbackup/deleted", "data/.kbackup/delta", "data/deep/.kbackup"):
+        (source / folder).mkdir(parents=True)
+        (source / folder / "1").write_bytes(b"kept\0")
+    for name in ("kept", "gone"):
+        (source / name).write_bytes(name.encode())
+    site.backup(source)
+    (source / "gone").unlink()
+    (source / "kept").chmod(0o600)
+    (source / "data/.kbackup/deleted/2").write_bytes(b"kept\0")
+    site.backup(source, type="Incremental")
+    stored = {path.name.split(".")[1]: path for path in (copy_of(site) / "chains/daily").glob("*.tar.zst")}
+    streams = []
+    for type_ in ("full", "incremental"):
+        streams.append(tmp_path / f"{type_}.tar")
+        subprocess.run(["zstd", "-dq", stored[type_], "-o", streams[-1]], check=True)
+    return source, streams
+
+
+def documented(first_words: str) -> str:
+    """A command of the page on the format, as it stands there."""
+    (line,) = [line for line in (PROJECT / "docs" / "format.md").read_text().splitlines() if line.startswith(first_words)]
+    return line
+
+
+@pytest.mark.parametrize("program", ["tar", pytest.param("bsdtar", marks=pytest.mark.skipif(not which("bsdtar"), reason="needs bsdtar"))])
+def test_stock_tools_restore_a_chain_with_the_commands_of_the_page(tmp_path: Path, program: str) -> None:
+    """A user's own folders `.kbackup` come back, but for the one at the top, which has another name in the archive."""
+    source, streams = nested_folders_of_our_name(tmp_path, new_site(tmp_path, "None"))
+    removes, extracts, target = documented("tar xOf ARCHIVE"), documented("tar xpf ARCHIVE"), tmp_path / "target"
+    if program == "bsdtar":
+        page = (PROJECT / "docs" / "format.md").read_text()
+        extracts = "bsdtar xpf ARCHIVE " + page.partition("bsdtar has no such option, and takes\n`")[2].partition("`")[0]
+    target.mkdir()
+    for number, stream in enumerate(streams):
+        for command in [removes, extracts] if number else [extracts]:
+            run_there = ["bash", "-eo", "pipefail", "-c", command.replace("ARCHIVE", str(stream))]
+            subprocess.run(run_there, cwd=target, check=True)
+    files = {path.relative_to(source): path.read_bytes() for path in source.rglob("*") if path.is_file()}
+    assert len(files) == 5
+    assert {path.relative_to(target): path.read_bytes() for path in target.rglob("*") if path.is_file()} == files
 
 
 def test_a_part_of_the_tree(volume_site: Site, identity: Path, source: Path, tmp_path: Path) -> None:
