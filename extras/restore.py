@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import base64
 import binascii
+import errno
 import fnmatch
 import getpass
 import glob
@@ -502,6 +503,18 @@ class Tree:
 # ---- Restoring -------------------------------------------------------------------------------------------------------
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+ACL = b"system.posix_acl_access"
+NOT_HERE = (errno.EPERM, errno.EACCES, errno.EINVAL, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS)
+"""This file system, or this user, makes no such thing, as vfat makes no links."""
+NAMES = {"l": "symbolic links", "p": "fifos", "c": "devices", "b": "devices"}
+
+
+def group_permissions(acl: bytes) -> int:
+    """What an ACL lets the owning group do: u32 version 2, then (u16 tag, u16 permissions, u32 id) each; 4 is the group, 16 the mask."""
+    if len(acl) % 8 != 4 or acl[:4] != struct.pack("<I", 2):
+        return 0
+    found = {tag: permissions for tag, permissions, _ in struct.iter_unpack("<HHI", acl[4:])}
+    return int(found.get(4, 0) & found.get(16, 7) & 7)
 
 
 class Target:
@@ -514,6 +527,7 @@ class Target:
         self.stack = [(b"", os.open(path, FOLDER))]
         self.partial = f".{secrets.token_hex(8)}.partial".encode()
         self.left_out: dict[str, int] = {}
+        """How many paths lack what the system refused."""
 
     def folder(self, path: bytes) -> int:
         """The descriptor of a folder; those on the way are made. Good until another one is asked for."""
@@ -545,25 +559,30 @@ class Target:
         finally:
             os.close(descriptor)
 
-    def link(self, path: bytes, to: bytes) -> None:
+    def link(self, path: bytes, to: bytes) -> bool:
+        """Whether the file could have one name more here."""
         source = os.dup(self.folder(os.path.dirname(to)))
         try:
             places = {"src_dir_fd": source, "dst_dir_fd": self.folder(os.path.dirname(path))}
             os.link(os.path.basename(to), os.path.basename(path), follow_symlinks=False, **places)
+        except OSError as error:
+            return self._lacks("are files of their own instead of hard links", error)
         finally:
             os.close(source)
+        return True
 
     def special(self, row: Row) -> None:
         """A symlink, a fifo, or a device."""
         folder, name = self.folder(os.path.dirname(row["path"])), os.path.basename(row["path"])
-        if row["kind"] == "l":
-            os.symlink(row["link"], name, dir_fd=folder)
-        elif row["kind"] == "p":
-            os.mkfifo(name, 0o600, dir_fd=folder)
-        elif os.geteuid() == 0:
-            os.mknod(name, 0o600 | (stat.S_IFCHR if row["kind"] == "c" else stat.S_IFBLK), os.makedev(*row["device"]), dir_fd=folder)
-        else:
-            self.left_out["devices"] = self.left_out.get("devices", 0) + 1
+        try:
+            if row["kind"] == "l":
+                os.symlink(row["link"], name, dir_fd=folder)
+            elif row["kind"] == "p":
+                os.mkfifo(name, 0o600, dir_fd=folder)
+            else:
+                os.mknod(name, 0o600 | (stat.S_IFCHR if row["kind"] == "c" else stat.S_IFBLK), os.makedev(*row["device"]), dir_fd=folder)
+        except OSError as error:
+            self._lacks(f"are left out: {NAMES[row['kind']]}", error)
             return
         self.attributes(folder, name, row)
 
@@ -572,26 +591,50 @@ class Target:
         descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         itself = f"/proc/self/fd/{descriptor}"  # leads to this very path, also where it is a symlink
         try:
-            given = self._tried("owners", lambda: os.chown(itself, row["uid"], row["gid"]))
-            for key in os.listxattr(itself):
-                if key.startswith("system.posix_acl_"):  # inherited from the folder that holds the target
-                    os.removexattr(itself, key)
-            for key, value in row["xattrs"].items():
-                if given or key != b"security.capability":
-                    self._tried("extended attributes", lambda key=key, value=value: os.setxattr(itself, key, value))  # type: ignore[misc]
+            given = self._tried("lack their owners", lambda: os.chown(itself, row["uid"], row["gid"]))
+            mode = row["mode"] if given else row["mode"] & ~(stat.S_ISUID | stat.S_ISGID)
+            if ACL in self._xattrs(itself, row["xattrs"], given):  # then the group's bits of the mode are not the group's, but the mask
+                mode = mode & ~0o070 | group_permissions(row["xattrs"][ACL]) << 3
             if row["kind"] != "l":
-                os.chmod(itself, row["mode"] if given else row["mode"] & ~(stat.S_ISUID | stat.S_ISGID))
-            os.utime(itself, ns=(row["mtime_ns"], row["mtime_ns"]))
+                self._tried("lack their modes", lambda: os.chmod(itself, mode))
+            self._tried("lack their times", lambda: os.utime(itself, ns=(row["mtime_ns"], row["mtime_ns"])))
         finally:
             os.close(descriptor)
+
+    def _xattrs(self, itself: str, wanted: dict[bytes, bytes], given: bool) -> set[bytes]:
+        """Which of these extended attributes a path lacks now."""
+        lacking, found = set(wanted), []
+        with suppress(OSError):  # a file system that has none refuses to list them: then none is in the way
+            found = os.listxattr(itself)
+        for inherited in found:
+            if inherited.startswith("system.posix_acl_"):  # from the folder that holds the target
+                self._tried("keep an ACL of the folder above", lambda name=inherited: os.removexattr(itself, name))  # type: ignore[misc]
+        for key, value in wanted.items():
+            if given or key != b"security.capability":  # those are not for a program of another owner
+                with suppress(OSError):
+                    os.setxattr(itself, key, value)
+                    lacking.remove(key)
+        if lacking:
+            self._count("lack extended attributes")
+        return lacking
 
     def _tried(self, what: str, call: Callable[[], None]) -> bool:
         try:
             call()
         except OSError:
-            self.left_out[what] = self.left_out.get(what, 0) + 1
+            self._count(what)
             return False
         return True
+
+    def _lacks(self, what: str, error: OSError) -> bool:
+        """Counts what cannot be made here, and raises any other error."""
+        if error.errno not in NOT_HERE:
+            raise error
+        self._count(what)
+        return False
+
+    def _count(self, what: str) -> None:
+        self.left_out[what] = self.left_out.get(what, 0) + 1
 
 
 def restore(tree: Tree, target: Target, globs: list[bytes]) -> int:
@@ -611,9 +654,10 @@ def restore(tree: Tree, target: Target, globs: list[bytes]) -> int:
         if row["kind"] == "f":
             target.file(row, tree.pieces(row))
             placed[row["path"]] = row["path"]
-        elif row["kind"] == "h" and row["link"] in placed:
-            target.link(row["path"], placed[row["link"]])
-        elif row["kind"] == "h":  # the name it shares was not wanted: this one takes its place
+        elif row["kind"] == "h":
+            if row["link"] in placed and target.link(row["path"], placed[row["link"]]):
+                continue
+            # The name it shares was not wanted, or the target allows no link: this one takes its place.
             first = several.get(row["link"]) or refuse(f"the index makes {row['path']!r} a name of {row['link']!r}, which is no file")
             target.file({**first, "path": row["path"]}, tree.pieces(first))
             placed[row["link"]] = row["path"]
@@ -704,7 +748,7 @@ def restore_(options: argparse.Namespace) -> None:
     count = restore(tree, target, [os.fsencode(pattern) for pattern in options.include])
     print(f"{count} paths of backup {tree.backup.id} are in {options.target}")
     for what, number in target.left_out.items():
-        print(f"not set, since the system refused it: {what} of {number} paths", file=sys.stderr)
+        print(f"{number} paths {what}: the system refused it", file=sys.stderr)
     if not count:
         refuse("nothing matches --include")
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 from shutil import which
 
@@ -207,12 +209,97 @@ def test_who_is_not_root_gets_the_content_and_is_told_what_is_not_set(
     words = ["restore", copy, archive, target, "-i", identity]
     done = subprocess.run([sys.executable, "-P", "-c", AS_SOMEBODY, READER, *words], capture_output=True, check=False, cwd="/")
     assert done.returncode == 0, done.stderr
-    assert b"owners of" in done.stderr
+    assert b"paths lack their owners" in done.stderr
     whole, found = facts(source), facts(target)
     assert {name: (fact[0], fact[4], fact[5]) for name, fact in found.items()} == {
         name: (fact[0], fact[4], fact[5]) for name, fact in whole.items()
     }
     assert found[b"setuid"][1] == 0o755, "a program must not run as its wrong owner"
+
+
+MODE, XATTRS, ONE_FILE = 1, 6, 7
+"""Places in what `facts` says of a path."""
+PATCHED = """
+import errno, os, runpy, sys
+
+def refuses(number, when=lambda *arguments: True, call=None):
+    def refusing(*arguments, **how):
+        if when(*arguments):
+            raise OSError(number, os.strerror(number))
+        return call(*arguments, **how)
+    return refusing
+
+PATCHES
+sys.argv = sys.argv[1:]
+sys.exit(runpy.run_path(sys.argv[0])["main"]())
+"""
+NO_XATTRS = "os.listxattr = os.setxattr = os.removexattr = refuses(errno.EOPNOTSUPP)"
+NO_LINKS = "os.link = refuses(errno.EPERM)"
+PLAIN_MODES = "os.chmod = refuses(errno.EPERM, lambda path, mode: mode > 0o777, os.chmod)"
+NO_SYMLINKS = "os.symlink = os.mkfifo = refuses(errno.EPERM)"
+NO_ACLS = "os.setxattr = refuses(errno.EOPNOTSUPP, lambda path, name, value: name.startswith(b'system.posix_acl'), os.setxattr)"
+
+
+def restored_where(patches: str, site: Site, identity: Path, archive: str, target: Path) -> str:
+    """Restores where the system refuses something; what it said on standard error."""
+    words = ["restore", copy_of(site), archive, target, "-i", identity]
+    program = PATCHED.replace("PATCHES", patches)
+    done = subprocess.run([sys.executable, "-P", "-c", program, READER, *words], capture_output=True, check=False, cwd="/", text=True)
+    assert done.returncode == 0, done.stderr
+    assert not list(target.rglob("*.partial"))
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("patches", "words", "lost"),
+    [
+        (NO_XATTRS, "paths lack extended attributes", {MODE, XATTRS}),
+        (NO_LINKS, "1 paths are files of their own instead of hard links", {ONE_FILE}),
+        (PLAIN_MODES, "2 paths lack their modes", {MODE}),
+    ],
+)
+def test_a_target_that_cannot_hold_something_gets_all_the_rest(
+    volume_site: Site, identity: Path, source: Path, tmp_path: Path, patches: str, words: str, lost: set[int]
+) -> None:
+    """As vfat and some network shares are. Without its ACL a file has another mode, too."""
+    archive, target = volume_site.backup(source).archive, tmp_path / "target"
+    told = restored_where(patches, volume_site, identity, archive, target)
+    whole, found = facts(source), facts(target)
+    assert found.keys() == whole.keys()
+    pairs = [zip_longest(whole[name], found[name]) for name in whole]
+    assert {number for pair in pairs for number, (one, other) in enumerate(pair) if one != other} == lost
+    assert words in told
+
+
+def test_a_target_without_symbolic_links_gets_all_the_rest(volume_site: Site, identity: Path, source: Path, tmp_path: Path) -> None:
+    archive, target = volume_site.backup(source).archive, tmp_path / "target"
+    told = restored_where(NO_SYMLINKS, volume_site, identity, archive, target)
+    assert "3 paths are left out: symbolic links" in told
+    assert "1 paths are left out: fifos" in told
+    files = {name: fact for name, fact in facts(source).items() if stat.S_ISREG(fact[0]) or stat.S_ISDIR(fact[0])}
+    assert facts(target) == files
+
+
+def test_a_part_of_the_tree_where_no_links_can_be_made(volume_site: Site, identity: Path, tmp_path: Path) -> None:
+    """Every further name is a copy of the same content, also of a file that has many names."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    (source / "a").write_bytes(os.urandom(100_000))
+    for name in "bcd":
+        (source / name).hardlink_to(source / "a")
+    archive = volume_site.backup(source).archive
+    assert "3 paths are files of their own" in restored_where(NO_LINKS, volume_site, identity, archive, target)
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == dict.fromkeys("abcd", (source / "a").read_bytes())
+
+
+def test_without_its_acl_a_file_gives_its_group_no_more_than_before(
+    volume_site: Site, identity: Path, source: Path, tmp_path: Path
+) -> None:
+    """The group's bits in a mode are the ACL's mask: here r-x, where the group may do nothing."""
+    archive, target = volume_site.backup(source).archive, tmp_path / "target"
+    assert stat.S_IMODE((source / "size 513").stat().st_mode) == 0o654
+    assert "paths lack extended attributes" in restored_where(NO_ACLS, volume_site, identity, archive, target)
+    assert stat.S_IMODE((target / "size 513").stat().st_mode) == 0o604
 
 
 def flip(data: bytes) -> bytes:
