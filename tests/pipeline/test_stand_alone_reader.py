@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import stat
 import subprocess
@@ -17,8 +18,12 @@ import pytest
 
 from iot_backup.core.spec import Trust
 from iot_backup.repository import access
+from iot_backup.storage.secret_values import MountedSecrets
+from iot_backup.worker.backup import backup
+from iot_backup.worker.cancelling import Cancel
+from iot_backup.worker.contents import Files
 from tests.pipeline.conftest import folder_place
-from tests.pipeline.handmade import chained, manifest_of, opened, with_another_index
+from tests.pipeline.handmade import chained, index_of, manifest_of, opened, rewritten, with_another_index
 from tests.pipeline.roundtrip import facts, odd_tree
 from tests.pipeline.sites import NAMESPACE, ROOT, Folder, Site, open_to_all
 
@@ -300,6 +305,92 @@ def test_without_its_acl_a_file_gives_its_group_no_more_than_before(
     assert stat.S_IMODE((source / "size 513").stat().st_mode) == 0o654
     assert "paths lack extended attributes" in restored_where(NO_ACLS, volume_site, identity, archive, target)
     assert stat.S_IMODE((target / "size 513").stat().st_mode) == 0o604
+
+
+OPEN, READ = Files.open, Files.read
+
+
+def fails_to_open(files: Files, name: bytes, folder: int) -> int:
+    if name.startswith(b"closed"):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    return OPEN(files, name, folder)
+
+
+def fails_to_read(files: Files, descriptor: int, target: memoryview) -> int:
+    """Some files cannot be read to their end, one changes while it is read."""
+    name = os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}"))
+    if name.startswith("bad"):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    if name == "log":
+        os.utime(descriptor)
+    return READ(files, descriptor, target)
+
+
+@pytest.fixture
+def lacking(volume_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A backup of the product's that could not read all; its id."""
+    source = tmp_path / "failing"
+    (source / "etc").mkdir(parents=True)
+    for name in ("etc/good", "etc/closed", "log", *(f"bad {number}" for number in range(25))):
+        (source / name).write_bytes(b"content")
+    (source / "etc" / "same").hardlink_to(source / "bad 0")
+    monkeypatch.setattr(Files, "open", fails_to_open)
+    monkeypatch.setattr(Files, "read", fails_to_read)
+    result, _ = backup(volume_site.backup_order(), MountedSecrets(volume_site.secrets_dir), source, Cancel())
+    return result.archive
+
+
+def test_what_a_backup_could_not_read_is_told(volume_site: Site, identity: Path, tmp_path: Path, lacking: str) -> None:
+    """By name, but no more than anybody reads; the exit code says that all that the backup holds is there, as the product's does."""
+    root, target = copy_of(volume_site), tmp_path / "target"
+    assert "PARTIAL" in said("list", root, "-i", identity)
+    for command in (["verify", root], ["restore", root, lacking, target]):
+        done = run(*command, "-i", identity)
+        told = done.stderr.decode()
+        assert done.returncode == 0, told
+        assert told.count("could not be read to its end") == 21
+        assert "... and 5 more that each could not be read to its end" in told
+        assert "etc/closed is missing: it could not be read when it was backed up (Permission denied)" in told
+        assert "log changed while it was backed up" in told
+        assert "25 damaged, 1 unreadable, 1 changed" in told
+    assert "good, but PARTIAL: 27 files" in said("verify", root, "-i", identity)
+    assert (target / "bad 0").read_bytes() == bytes(7)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ("etc/good", []),
+        ("etc/closed", ["1 unreadable"]),
+        ("etc/closed/below", ["1 unreadable"]),
+        ("etc/same", ["etc/same could not be read to its end", "another name of bad 0", "1 damaged"]),
+        ("etc", ["1 damaged, 1 unreadable"]),
+        ("log", ["1 changed"]),
+    ],
+)
+def test_of_a_part_is_told_what_that_part_lacks(
+    volume_site: Site, identity: Path, tmp_path: Path, lacking: str, wanted: str, words: list[str]
+) -> None:
+    done = run("restore", copy_of(volume_site), lacking, tmp_path / "target", "-i", identity, "--include", wanted)
+    told = done.stderr.decode()
+    assert [word for word in words if word not in told] == []
+    assert ("does not hold all" in told) == bool(words)
+    assert done.returncode == ("closed" in wanted), "nothing matches what is missing"
+
+
+def test_a_backup_of_a_running_database_is_told(volume_site: Site, identity: Path, plant: Path, tmp_path: Path) -> None:
+    archive, root = volume_site.backup(plant).archive, copy_of(volume_site)
+    found = manifest_of(volume_site, archive)
+    rewritten(volume_site, found, index_of(volume_site, found), inconsistent_source=True)
+    for command in (["verify", root], ["restore", root, archive, tmp_path / "target"]):
+        assert b"was taken from the data folder of a running database" in run(*command, "-i", identity).stderr
+
+
+def test_a_whole_backup_says_nothing_of_what_it_lacks(volume_site: Site, identity: Path, plant: Path, tmp_path: Path) -> None:
+    archive, root = volume_site.backup(plant).archive, copy_of(volume_site)
+    assert "PARTIAL" not in said("list", root, "-i", identity)
+    for command in (["verify", root], ["restore", root, archive, tmp_path / "target"]):
+        assert run(*command, "-i", identity).stderr == b""
 
 
 def flip(data: bytes) -> bytes:
