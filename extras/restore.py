@@ -11,6 +11,10 @@
 
 BACKUP is an id: the 16 hex digits in its objects' names. A repository without encryption needs no identity. The passphrase
 may also come from the environment (BACKUP_PASSPHRASE) or, where that is no terminal, from the first line of standard input.
+
+Ends with 0 if all that the backup holds is good, or was restored; with 1 if not; with 2 if the command line is wrong. What the backup
+itself lacks (files that could not be read when it was made, or changed meanwhile), and what the target cannot hold (owners, links),
+is told on standard error, and changes nothing in that: `list` marks such backups as PARTIAL.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from __future__ import annotations
 import argparse
 import base64
 import binascii
+import errno
 import fnmatch
 import getpass
 import glob
@@ -33,7 +38,7 @@ import struct
 import sys
 import weakref
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from datetime import datetime, timezone
 from itertools import accumulate
@@ -60,6 +65,7 @@ class Refused(Exception):
     """Something is not as it was written, or not as it was asked for. The message is for people."""
 
 
+TOLD = 20  # paths of each kind by name; of more only the number
 MALFORMED = (Refused, OSError, AttributeError, LookupError, OverflowError, TypeError, ValueError)
 
 
@@ -280,10 +286,72 @@ def name_of(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+LACKS = {
+    "damaged": "could not be read to its end when it was backed up: zeros stand for the rest",
+    "unreadable": "is missing: it could not be read when it was backed up",
+    "incomplete": "lacks extended attributes: they could not be read when it was backed up",
+    "changed": "changed while it was backed up: it is as it was read",
+}
+"""Notes of the index that a person must know of."""
+
+
+class Lacks:
+    """What a backup does not hold as its source did: the first paths of each kind by name, and how many there are."""
+
+    def __init__(self, globs: Collection[bytes] = ()) -> None:
+        self.globs = globs
+        self.first: dict[str, list[str]] = {what: [] for what in LACKS}
+        self.counts = dict.fromkeys(LACKS, 0)
+
+    def note(self, what: str, path: bytes, reason: str) -> None:
+        below = what == "unreadable" and any(may_match_below(path, pattern) for pattern in self.globs)
+        if what not in LACKS or not (chosen(path, self.globs) or below):
+            return
+        self.counts[what] += 1
+        if self.counts[what] <= TOLD:
+            self.first[what].append(f"{printable(os.fsdecode(path))} {LACKS[what]} ({printable(reason)})")
+
+    def tell(self, backup: Backup) -> None:
+        if backup.facts.get("inconsistentSource"):
+            print(f"{backup.id} was taken from the data folder of a running database", file=sys.stderr)
+        for what, count in self.counts.items():
+            for line in self.first[what]:
+                print(line, file=sys.stderr)
+            if count > TOLD:
+                print(f"... and {count - TOLD} more that each {LACKS[what].partition(':')[0]}", file=sys.stderr)
+        if any(self.counts.values()):
+            numbers = ", ".join(f"{count} {what}" for what, count in self.counts.items() if count)
+            print(f"{backup.id} does not hold all of its source as it was: {numbers}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def chosen(path: bytes, globs: Collection[bytes]) -> bool:
+    """Whether a path is wanted: a folder brings all that is in it."""
+    return not globs or any(fnmatch.fnmatchcase(above, pattern) for above in upwards(path) for pattern in globs)
+
+
+def may_match_below(folder: bytes, pattern: bytes) -> bool:
+    """Whether a glob may be meant for what is in a folder: of one that could not be listed nobody knows what that is."""
+    begin, literal = (b"" if folder == b"." else folder + b"/"), re.split(rb"[*?\[]", pattern)[0]
+    return literal.startswith(begin) or (literal != pattern and begin.startswith(literal))
+
+
+def upwards(path: bytes) -> Iterator[bytes]:
+    """A path, and the folders it is in."""
+    while path:
+        yield path
+        path = os.path.dirname(path)
+
+
 class Index:
     """Rows in the order of the walk. What they say counts once the end was reached without a refusal."""
 
-    def __init__(self, content: Content) -> None:
+    def __init__(self, content: Content, lacks: Lacks | None = None) -> None:
+        """`lacks` is told the notes, between the rows."""
+        self.lacks = lacks
         packed = content.read(0, content.size)  # compressed some 60 bytes a path; its lines come one by one
         self.lines = io.BufferedReader(zstandard.ZstdDecompressor(max_window_size=8 << 20).stream_reader(packed, read_across_frames=True))
         first = self._line()
@@ -295,6 +363,8 @@ class Index:
         members = notes = 0
         while "end" not in (line := self._line()):
             members, notes = members + ("kind" in line), notes + ("note" in line)
+            if "note" in line and self.lacks:
+                self.lacks.note(str(line["note"]), name_of(line["path"]), str(line.get("reason", "")))
             if "kind" in line:
                 yield row_of(line)
         if (line["end"]["members"], line["end"]["notes"]) != (members, notes) or self.lines.read(1):
@@ -472,9 +542,20 @@ class Tree:
             packed = member.facts["compression"]["algorithm"] == "Zstd"
             self.archives.append(Frames(content, member.archive) if packed else content)
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self, lacks: Lacks | None = None) -> Iterator[Row]:
         """Every path once. Not the first reading of a file that changed meanwhile: the next row is a second one."""
-        return (row for row in Index(self.index) if row["state"] != "superseded")
+        return (row for row in Index(self.index, lacks) if row["state"] != "superseded")
+
+    def lacks(self, globs: Collection[bytes]) -> Lacks:
+        """What the backup lacks of these paths; refused if the index is not whole."""
+        lacks = Lacks(globs)
+        several: dict[bytes, str] = {}  # files with more names than one that are not as they were
+        for row in self.rows(lacks):
+            if row["state"] and row["links"] > 1:
+                several[row["path"]] = row["state"]
+            if row["kind"] == "h" and row["link"] in several and not chosen(row["link"], globs):  # the note has the first name alone
+                lacks.note(several[row["link"]], row["path"], f"another name of {os.fsdecode(row['link'])}")
+        return lacks
 
     def pieces(self, row: Row) -> Iterator[tuple[int, bytes]]:
         """A file's content as (position, bytes) without its holes. Refused at the end if its SHA-256 is another one."""
@@ -502,6 +583,18 @@ class Tree:
 # ---- Restoring -------------------------------------------------------------------------------------------------------
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+ACL = b"system.posix_acl_access"
+NOT_HERE = (errno.EPERM, errno.EACCES, errno.EINVAL, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS)
+"""This file system, or this user, makes no such thing, as vfat makes no links."""
+NAMES = {"l": "symbolic links", "p": "fifos", "c": "devices", "b": "devices"}
+
+
+def group_permissions(acl: bytes) -> int:
+    """What an ACL lets the owning group do: u32 version 2, then (u16 tag, u16 permissions, u32 id) each; 4 is the group, 16 the mask."""
+    if len(acl) % 8 != 4 or acl[:4] != struct.pack("<I", 2):
+        return 0
+    found = {tag: permissions for tag, permissions, _ in struct.iter_unpack("<HHI", acl[4:])}
+    return int(found.get(4, 0) & found.get(16, 7) & 7)
 
 
 class Target:
@@ -514,6 +607,7 @@ class Target:
         self.stack = [(b"", os.open(path, FOLDER))]
         self.partial = f".{secrets.token_hex(8)}.partial".encode()
         self.left_out: dict[str, int] = {}
+        """How many paths lack what the system refused."""
 
     def folder(self, path: bytes) -> int:
         """The descriptor of a folder; those on the way are made. Good until another one is asked for."""
@@ -545,25 +639,30 @@ class Target:
         finally:
             os.close(descriptor)
 
-    def link(self, path: bytes, to: bytes) -> None:
+    def link(self, path: bytes, to: bytes) -> bool:
+        """Whether the file could have one name more here."""
         source = os.dup(self.folder(os.path.dirname(to)))
         try:
             places = {"src_dir_fd": source, "dst_dir_fd": self.folder(os.path.dirname(path))}
             os.link(os.path.basename(to), os.path.basename(path), follow_symlinks=False, **places)
+        except OSError as error:
+            return self._lacks("are files of their own instead of hard links", error)
         finally:
             os.close(source)
+        return True
 
     def special(self, row: Row) -> None:
         """A symlink, a fifo, or a device."""
         folder, name = self.folder(os.path.dirname(row["path"])), os.path.basename(row["path"])
-        if row["kind"] == "l":
-            os.symlink(row["link"], name, dir_fd=folder)
-        elif row["kind"] == "p":
-            os.mkfifo(name, 0o600, dir_fd=folder)
-        elif os.geteuid() == 0:
-            os.mknod(name, 0o600 | (stat.S_IFCHR if row["kind"] == "c" else stat.S_IFBLK), os.makedev(*row["device"]), dir_fd=folder)
-        else:
-            self.left_out["devices"] = self.left_out.get("devices", 0) + 1
+        try:
+            if row["kind"] == "l":
+                os.symlink(row["link"], name, dir_fd=folder)
+            elif row["kind"] == "p":
+                os.mkfifo(name, 0o600, dir_fd=folder)
+            else:
+                os.mknod(name, 0o600 | (stat.S_IFCHR if row["kind"] == "c" else stat.S_IFBLK), os.makedev(*row["device"]), dir_fd=folder)
+        except OSError as error:
+            self._lacks(f"are left out: {NAMES[row['kind']]}", error)
             return
         self.attributes(folder, name, row)
 
@@ -572,26 +671,50 @@ class Target:
         descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         itself = f"/proc/self/fd/{descriptor}"  # leads to this very path, also where it is a symlink
         try:
-            given = self._tried("owners", lambda: os.chown(itself, row["uid"], row["gid"]))
-            for key in os.listxattr(itself):
-                if key.startswith("system.posix_acl_"):  # inherited from the folder that holds the target
-                    os.removexattr(itself, key)
-            for key, value in row["xattrs"].items():
-                if given or key != b"security.capability":
-                    self._tried("extended attributes", lambda key=key, value=value: os.setxattr(itself, key, value))  # type: ignore[misc]
+            given = self._tried("lack their owners", lambda: os.chown(itself, row["uid"], row["gid"]))
+            mode = row["mode"] if given else row["mode"] & ~(stat.S_ISUID | stat.S_ISGID)
+            if ACL in self._xattrs(itself, row["xattrs"], given):  # then the group's bits of the mode are not the group's, but the mask
+                mode = mode & ~0o070 | group_permissions(row["xattrs"][ACL]) << 3
             if row["kind"] != "l":
-                os.chmod(itself, row["mode"] if given else row["mode"] & ~(stat.S_ISUID | stat.S_ISGID))
-            os.utime(itself, ns=(row["mtime_ns"], row["mtime_ns"]))
+                self._tried("lack their modes", lambda: os.chmod(itself, mode))
+            self._tried("lack their times", lambda: os.utime(itself, ns=(row["mtime_ns"], row["mtime_ns"])))
         finally:
             os.close(descriptor)
+
+    def _xattrs(self, itself: str, wanted: dict[bytes, bytes], given: bool) -> set[bytes]:
+        """Which of these extended attributes a path lacks now."""
+        lacking, found = set(wanted), []
+        with suppress(OSError):  # a file system that has none refuses to list them: then none is in the way
+            found = os.listxattr(itself)
+        for inherited in found:
+            if inherited.startswith("system.posix_acl_"):  # from the folder that holds the target
+                self._tried("keep an ACL of the folder above", lambda name=inherited: os.removexattr(itself, name))  # type: ignore[misc]
+        for key, value in wanted.items():
+            if given or key != b"security.capability":  # those are not for a program of another owner
+                with suppress(OSError):
+                    os.setxattr(itself, key, value)
+                    lacking.remove(key)
+        if lacking:
+            self._count("lack extended attributes")
+        return lacking
 
     def _tried(self, what: str, call: Callable[[], None]) -> bool:
         try:
             call()
         except OSError:
-            self.left_out[what] = self.left_out.get(what, 0) + 1
+            self._count(what)
             return False
         return True
+
+    def _lacks(self, what: str, error: OSError) -> bool:
+        """Counts what cannot be made here, and raises any other error."""
+        if error.errno not in NOT_HERE:
+            raise error
+        self._count(what)
+        return False
+
+    def _count(self, what: str) -> None:
+        self.left_out[what] = self.left_out.get(what, 0) + 1
 
 
 def restore(tree: Tree, target: Target, globs: list[bytes]) -> int:
@@ -604,16 +727,17 @@ def restore(tree: Tree, target: Target, globs: list[bytes]) -> int:
     for row in tree.rows():
         folders.update({row["path"]: row} if row["kind"] == "d" else {})
         several.update({row["path"]: row} if row["links"] > 1 else {})
-        if globs and not any(fnmatch.fnmatchcase(path, pattern) for path in upwards(row["path"]) for pattern in globs):
+        if not chosen(row["path"], globs):
             continue
         needed.update(path for path in upwards(row["path"]) if path in folders)
         count += 1
         if row["kind"] == "f":
             target.file(row, tree.pieces(row))
             placed[row["path"]] = row["path"]
-        elif row["kind"] == "h" and row["link"] in placed:
-            target.link(row["path"], placed[row["link"]])
-        elif row["kind"] == "h":  # the name it shares was not wanted: this one takes its place
+        elif row["kind"] == "h":
+            if row["link"] in placed and target.link(row["path"], placed[row["link"]]):
+                continue
+            # The name it shares was not wanted, or the target allows no link: this one takes its place.
             first = several.get(row["link"]) or refuse(f"the index makes {row['path']!r} a name of {row['link']!r}, which is no file")
             target.file({**first, "path": row["path"]}, tree.pieces(first))
             placed[row["link"]] = row["path"]
@@ -627,13 +751,6 @@ def restore(tree: Tree, target: Target, globs: list[bytes]) -> int:
         target.attributes(target.folder(path), b".", folders[path])
     target.attributes(target.folder(b"."), b".", folders[b"."])
     return count
-
-
-def upwards(path: bytes) -> Iterator[bytes]:
-    """A path, and the folders it is in."""
-    while path:
-        yield path
-        path = os.path.dirname(path)
 
 
 # ---- Commands --------------------------------------------------------------------------------------------------------
@@ -664,10 +781,11 @@ def list_(options: argparse.Namespace) -> None:
         if backup.problem:
             print(f"{backup.id}  DOES NOT COUNT: {backup.problem}")
         else:
-            parent = f"on {facts['parent']['id']}" if facts.get("parent") else ""
+            parent = f"  on {facts['parent']['id']}" if facts.get("parent") else ""
+            partial = "  PARTIAL: not all of its source could be read" if facts.get("partial") else ""
             print(
                 f"{backup.id}  {facts['chain']}  {facts['seq']}  {facts['type']}  {facts['snapshotTime']}  "
-                f"{facts['counts']['files']} files  {facts['archive']['size']} bytes stored  {parent}".rstrip()
+                f"{facts['counts']['files']} files  {facts['archive']['size']} bytes stored{parent}{partial}"
             )
 
 
@@ -676,8 +794,13 @@ def verify(options: argparse.Namespace) -> None:
     for backup in [repository.find(options.backup)] if options.backup else repository.backups:
         try:
             tree = Tree(repository, backup) if not backup.problem else refuse(backup.problem)
-            files = [sum(len(piece) for _, piece in tree.pieces(row)) for row in tree.rows() if row["kind"] == "f"]
-            print(f"{backup.id}  good: {len(files)} files, {sum(files)} bytes")
+            lacks = Lacks()
+            files = [sum(len(piece) for _, piece in tree.pieces(row)) for row in tree.rows(lacks) if row["kind"] == "f"]
+            print(
+                f"{backup.id}  good{', but PARTIAL' * bool(backup.facts.get('partial'))}: {len(files)} files, {sum(files)} bytes",
+                flush=True,
+            )
+            lacks.tell(backup)
         except MALFORMED as error:
             bad += 1
             print(f"{backup.id}  BAD: {told(error)}")
@@ -698,13 +821,14 @@ def missing(repository: Repository) -> dict[str, list[int]]:
 def restore_(options: argparse.Namespace) -> None:
     repository = opened_repository(options)
     tree = Tree(repository, repository.find(options.backup))
-    for _ in tree.rows():
-        pass  # the index is whole: only now something is written
+    globs = [os.fsencode(pattern) for pattern in options.include]
+    lacks = tree.lacks(globs)  # the index is whole: only now something is written
     target = Target(options.target)
-    count = restore(tree, target, [os.fsencode(pattern) for pattern in options.include])
-    print(f"{count} paths of backup {tree.backup.id} are in {options.target}")
+    count = restore(tree, target, globs)
+    print(f"{count} paths of backup {tree.backup.id} are in {options.target}", flush=True)
+    lacks.tell(tree.backup)
     for what, number in target.left_out.items():
-        print(f"not set, since the system refused it: {what} of {number} paths", file=sys.stderr)
+        print(f"{number} paths {what}: the system refused it", file=sys.stderr)
     if not count:
         refuse("nothing matches --include")
 

@@ -182,7 +182,8 @@ def stock_step(link: Link, target: Path) -> None:
     if link.deleted:
         listed = f"tar xOf {archive} --wildcards '.kbackup/deleted/*' | xargs -0 rm -rf --"
         subprocess.run(["bash", "-eo", "pipefail", "-c", listed], cwd=target, check=True)
-    command = ["tar", "xpf", str(archive), "--same-owner", "--xattrs", "--xattrs-include=*", "--acls", "--exclude=.kbackup/*"]
+    command = ["tar", "xpf", str(archive), "--same-owner", "--xattrs", "--xattrs-include=*", "--acls"]
+    command += ["--anchored", "--exclude=.kbackup/*"]  # in this order
     done = subprocess.run(command, cwd=target, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

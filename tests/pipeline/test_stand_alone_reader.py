@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
+from shutil import which
 
 import pytest
 
 from iot_backup.core.spec import Trust
 from iot_backup.repository import access
+from iot_backup.storage.secret_values import MountedSecrets
+from iot_backup.worker.backup import backup
+from iot_backup.worker.cancelling import Cancel
+from iot_backup.worker.contents import Files
 from tests.pipeline.conftest import folder_place
-from tests.pipeline.handmade import chained, manifest_of, opened, with_another_index
+from tests.pipeline.handmade import chained, index_of, manifest_of, opened, rewritten, with_another_index
 from tests.pipeline.roundtrip import facts, odd_tree
 from tests.pipeline.sites import NAMESPACE, ROOT, Folder, Site, open_to_all
 
-READER = Path(__file__).resolve().parents[2] / "extras" / "restore.py"
+PROJECT = Path(__file__).resolve().parents[2]
+READER = PROJECT / "extras" / "restore.py"
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it becomes another user")
 
 
@@ -133,6 +142,51 @@ def test_an_archive_decrypts_into_stock_tools(tmp_path: Path, source: Path, algo
     assert facts(target).keys() == names
 
 
+def nested_folders_of_our_name(tmp_path: Path, site: Site) -> tuple[Path, list[Path]]:
+    """A tree with folders `.kbackup` that are a user's, which was backed up, changed, and backed up again; and both tar streams."""
+    source = tmp_path / "source"
+    for folder in ("data/.kbackup/deleted", "data/.kbackup/delta", "data/deep/.kbackup"):
+        (source / folder).mkdir(parents=True)
+        (source / folder / "1").write_bytes(b"kept\0")
+    for name in ("kept", "gone"):
+        (source / name).write_bytes(name.encode())
+    site.backup(source)
+    (source / "gone").unlink()
+    (source / "kept").chmod(0o600)
+    (source / "data/.kbackup/deleted/2").write_bytes(b"kept\0")
+    site.backup(source, type="Incremental")
+    stored = {path.name.split(".")[1]: path for path in (copy_of(site) / "chains/daily").glob("*.tar.zst")}
+    streams = []
+    for type_ in ("full", "incremental"):
+        streams.append(tmp_path / f"{type_}.tar")
+        subprocess.run(["zstd", "-dq", stored[type_], "-o", streams[-1]], check=True)
+    return source, streams
+
+
+def documented(first_words: str) -> str:
+    """A command of the page on the format, as it stands there."""
+    (line,) = [line for line in (PROJECT / "docs" / "format.md").read_text().splitlines() if line.startswith(first_words)]
+    return line
+
+
+@pytest.mark.parametrize("program", ["tar", pytest.param("bsdtar", marks=pytest.mark.skipif(not which("bsdtar"), reason="needs bsdtar"))])
+def test_stock_tools_restore_a_chain_with_the_commands_of_the_page(tmp_path: Path, program: str) -> None:
+    """A user's own folders `.kbackup` come back, but for the one at the top, which has another name in the archive."""
+    source, streams = nested_folders_of_our_name(tmp_path, new_site(tmp_path, "None"))
+    removes, extracts, target = documented("tar xOf ARCHIVE"), documented("tar xpf ARCHIVE"), tmp_path / "target"
+    if program == "bsdtar":
+        page = (PROJECT / "docs" / "format.md").read_text()
+        extracts = "bsdtar xpf ARCHIVE " + page.partition("bsdtar has no such option, and takes\n`")[2].partition("`")[0]
+    target.mkdir()
+    for number, stream in enumerate(streams):
+        for command in [removes, extracts] if number else [extracts]:
+            run_there = ["bash", "-eo", "pipefail", "-c", command.replace("ARCHIVE", str(stream))]
+            subprocess.run(run_there, cwd=target, check=True)
+    files = {path.relative_to(source): path.read_bytes() for path in source.rglob("*") if path.is_file()}
+    assert len(files) == 5
+    assert {path.relative_to(target): path.read_bytes() for path in target.rglob("*") if path.is_file()} == files
+
+
 def test_a_part_of_the_tree(volume_site: Site, identity: Path, source: Path, tmp_path: Path) -> None:
     """A folder brings what is in it and the folders above; a hard link's other name brings the content."""
     archive, target = volume_site.backup(source).archive, tmp_path / "target"
@@ -160,12 +214,183 @@ def test_who_is_not_root_gets_the_content_and_is_told_what_is_not_set(
     words = ["restore", copy, archive, target, "-i", identity]
     done = subprocess.run([sys.executable, "-P", "-c", AS_SOMEBODY, READER, *words], capture_output=True, check=False, cwd="/")
     assert done.returncode == 0, done.stderr
-    assert b"owners of" in done.stderr
+    assert b"paths lack their owners" in done.stderr
     whole, found = facts(source), facts(target)
     assert {name: (fact[0], fact[4], fact[5]) for name, fact in found.items()} == {
         name: (fact[0], fact[4], fact[5]) for name, fact in whole.items()
     }
     assert found[b"setuid"][1] == 0o755, "a program must not run as its wrong owner"
+
+
+MODE, XATTRS, ONE_FILE = 1, 6, 7
+"""Places in what `facts` says of a path."""
+PATCHED = """
+import errno, os, runpy, sys
+
+def refuses(number, when=lambda *arguments: True, call=None):
+    def refusing(*arguments, **how):
+        if when(*arguments):
+            raise OSError(number, os.strerror(number))
+        return call(*arguments, **how)
+    return refusing
+
+PATCHES
+sys.argv = sys.argv[1:]
+sys.exit(runpy.run_path(sys.argv[0])["main"]())
+"""
+NO_XATTRS = "os.listxattr = os.setxattr = os.removexattr = refuses(errno.EOPNOTSUPP)"
+NO_LINKS = "os.link = refuses(errno.EPERM)"
+PLAIN_MODES = "os.chmod = refuses(errno.EPERM, lambda path, mode: mode > 0o777, os.chmod)"
+NO_SYMLINKS = "os.symlink = os.mkfifo = refuses(errno.EPERM)"
+NO_ACLS = "os.setxattr = refuses(errno.EOPNOTSUPP, lambda path, name, value: name.startswith(b'system.posix_acl'), os.setxattr)"
+
+
+def restored_where(patches: str, site: Site, identity: Path, archive: str, target: Path) -> str:
+    """Restores where the system refuses something; what it said on standard error."""
+    words = ["restore", copy_of(site), archive, target, "-i", identity]
+    program = PATCHED.replace("PATCHES", patches)
+    done = subprocess.run([sys.executable, "-P", "-c", program, READER, *words], capture_output=True, check=False, cwd="/", text=True)
+    assert done.returncode == 0, done.stderr
+    assert not list(target.rglob("*.partial"))
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("patches", "words", "lost"),
+    [
+        (NO_XATTRS, "paths lack extended attributes", {MODE, XATTRS}),
+        (NO_LINKS, "1 paths are files of their own instead of hard links", {ONE_FILE}),
+        (PLAIN_MODES, "2 paths lack their modes", {MODE}),
+    ],
+)
+def test_a_target_that_cannot_hold_something_gets_all_the_rest(
+    volume_site: Site, identity: Path, source: Path, tmp_path: Path, patches: str, words: str, lost: set[int]
+) -> None:
+    """As vfat and some network shares are. Without its ACL a file has another mode, too."""
+    archive, target = volume_site.backup(source).archive, tmp_path / "target"
+    told = restored_where(patches, volume_site, identity, archive, target)
+    whole, found = facts(source), facts(target)
+    assert found.keys() == whole.keys()
+    pairs = [zip_longest(whole[name], found[name]) for name in whole]
+    assert {number for pair in pairs for number, (one, other) in enumerate(pair) if one != other} == lost
+    assert words in told
+
+
+def test_a_target_without_symbolic_links_gets_all_the_rest(volume_site: Site, identity: Path, source: Path, tmp_path: Path) -> None:
+    archive, target = volume_site.backup(source).archive, tmp_path / "target"
+    told = restored_where(NO_SYMLINKS, volume_site, identity, archive, target)
+    assert "3 paths are left out: symbolic links" in told
+    assert "1 paths are left out: fifos" in told
+    files = {name: fact for name, fact in facts(source).items() if stat.S_ISREG(fact[0]) or stat.S_ISDIR(fact[0])}
+    assert facts(target) == files
+
+
+def test_a_part_of_the_tree_where_no_links_can_be_made(volume_site: Site, identity: Path, tmp_path: Path) -> None:
+    """Every further name is a copy of the same content, also of a file that has many names."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    (source / "a").write_bytes(os.urandom(100_000))
+    for name in "bcd":
+        (source / name).hardlink_to(source / "a")
+    archive = volume_site.backup(source).archive
+    assert "3 paths are files of their own" in restored_where(NO_LINKS, volume_site, identity, archive, target)
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == dict.fromkeys("abcd", (source / "a").read_bytes())
+
+
+def test_without_its_acl_a_file_gives_its_group_no_more_than_before(
+    volume_site: Site, identity: Path, source: Path, tmp_path: Path
+) -> None:
+    """The group's bits in a mode are the ACL's mask: here r-x, where the group may do nothing."""
+    archive, target = volume_site.backup(source).archive, tmp_path / "target"
+    assert stat.S_IMODE((source / "size 513").stat().st_mode) == 0o654
+    assert "paths lack extended attributes" in restored_where(NO_ACLS, volume_site, identity, archive, target)
+    assert stat.S_IMODE((target / "size 513").stat().st_mode) == 0o604
+
+
+OPEN, READ = Files.open, Files.read
+
+
+def fails_to_open(files: Files, name: bytes, folder: int) -> int:
+    if name.startswith(b"closed"):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    return OPEN(files, name, folder)
+
+
+def fails_to_read(files: Files, descriptor: int, target: memoryview) -> int:
+    """Some files cannot be read to their end, one changes while it is read."""
+    name = os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}"))
+    if name.startswith("bad"):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    if name == "log":
+        os.utime(descriptor)
+    return READ(files, descriptor, target)
+
+
+@pytest.fixture
+def lacking(volume_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A backup of the product's that could not read all; its id."""
+    source = tmp_path / "failing"
+    (source / "etc").mkdir(parents=True)
+    for name in ("etc/good", "etc/closed", "log", *(f"bad {number}" for number in range(25))):
+        (source / name).write_bytes(b"content")
+    (source / "etc" / "same").hardlink_to(source / "bad 0")
+    monkeypatch.setattr(Files, "open", fails_to_open)
+    monkeypatch.setattr(Files, "read", fails_to_read)
+    result, _ = backup(volume_site.backup_order(), MountedSecrets(volume_site.secrets_dir), source, Cancel())
+    return result.archive
+
+
+def test_what_a_backup_could_not_read_is_told(volume_site: Site, identity: Path, tmp_path: Path, lacking: str) -> None:
+    """By name, but no more than anybody reads; the exit code says that all that the backup holds is there, as the product's does."""
+    root, target = copy_of(volume_site), tmp_path / "target"
+    assert "PARTIAL" in said("list", root, "-i", identity)
+    for command in (["verify", root], ["restore", root, lacking, target]):
+        done = run(*command, "-i", identity)
+        told = done.stderr.decode()
+        assert done.returncode == 0, told
+        assert told.count("could not be read to its end") == 21
+        assert "... and 5 more that each could not be read to its end" in told
+        assert "etc/closed is missing: it could not be read when it was backed up (Permission denied)" in told
+        assert "log changed while it was backed up" in told
+        assert "25 damaged, 1 unreadable, 1 changed" in told
+    assert "good, but PARTIAL: 27 files" in said("verify", root, "-i", identity)
+    assert (target / "bad 0").read_bytes() == bytes(7)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ("etc/good", []),
+        ("etc/closed", ["1 unreadable"]),
+        ("etc/closed/below", ["1 unreadable"]),
+        ("etc/same", ["etc/same could not be read to its end", "another name of bad 0", "1 damaged"]),
+        ("etc", ["1 damaged, 1 unreadable"]),
+        ("log", ["1 changed"]),
+    ],
+)
+def test_of_a_part_is_told_what_that_part_lacks(
+    volume_site: Site, identity: Path, tmp_path: Path, lacking: str, wanted: str, words: list[str]
+) -> None:
+    done = run("restore", copy_of(volume_site), lacking, tmp_path / "target", "-i", identity, "--include", wanted)
+    told = done.stderr.decode()
+    assert [word for word in words if word not in told] == []
+    assert ("does not hold all" in told) == bool(words)
+    assert done.returncode == ("closed" in wanted), "nothing matches what is missing"
+
+
+def test_a_backup_of_a_running_database_is_told(volume_site: Site, identity: Path, plant: Path, tmp_path: Path) -> None:
+    archive, root = volume_site.backup(plant).archive, copy_of(volume_site)
+    found = manifest_of(volume_site, archive)
+    rewritten(volume_site, found, index_of(volume_site, found), inconsistent_source=True)
+    for command in (["verify", root], ["restore", root, archive, tmp_path / "target"]):
+        assert b"was taken from the data folder of a running database" in run(*command, "-i", identity).stderr
+
+
+def test_a_whole_backup_says_nothing_of_what_it_lacks(volume_site: Site, identity: Path, plant: Path, tmp_path: Path) -> None:
+    archive, root = volume_site.backup(plant).archive, copy_of(volume_site)
+    assert "PARTIAL" not in said("list", root, "-i", identity)
+    for command in (["verify", root], ["restore", root, archive, tmp_path / "target"]):
+        assert run(*command, "-i", identity).stderr == b""
 
 
 def flip(data: bytes) -> bytes:
