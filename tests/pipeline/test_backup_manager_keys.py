@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from iot_backup.crypto.identity import Identity
-from tests.pipeline.manager import Manager
+from iot_backup.crypto.passphrase import Passphrase
+from iot_backup.crypto.sealing import opened
+from tests.pipeline.manager import PASSPHRASE, Manager
 from tests.pipeline.roundtrip import facts
 
 JOB = "daily"
@@ -67,6 +69,33 @@ def test_an_identity_that_others_know_is_renewed(manager: Manager, plant: Path, 
     manager.state = "another machine"
     assert "--trust" in manager.record(JOB, code=77)["error"]
     assert manager.record(JOB, "--trust", renewed.json["fingerprint"])["status"] == "completed"
+
+
+def test_a_passphrase_rotated_out_after_a_renewal_opens_nothing_of_before(manager: Manager, plant: Path, tmp_path: Path) -> None:
+    assert manager.run("key", "renew").code == 0
+    assert ways(manager) == ["1.scrypt", "1.scrypt@1"]
+    rotated = manager.run("key", "rotate", "--output", "json", BACKUP_ENCRYPTION_KEY_NEW="another")
+    assert rotated.json == {"added": "2.scrypt", "removed": ["1.scrypt@1", "1.scrypt"]}, rotated
+    manager.state = "another machine"
+    for command in (("list",), ("key", "list"), ("restore", JOB, "--target", str(tmp_path / "back"))):
+        assert manager.run(*command).code == 77, command
+    manager.environ["BACKUP_ENCRYPTION_KEY"] = "another"
+    assert manager.run("restore", JOB, "--target", str(tmp_path / "back")).code == 0
+    assert facts(tmp_path / "back") == facts(plant)
+
+
+def _identity_of(manager: Manager) -> Identity:
+    sealed = next((manager.base / "store").rglob("*-1.scrypt")).read_bytes()
+    return Identity.parsed(opened(sealed, Passphrase(PASSPHRASE.encode())).decode())
+
+
+def test_a_persons_own_key_in_their_file_is_told_to_nobody(manager: Manager, tmp_path: Path) -> None:
+    own, friend = Identity.generated(), Identity.generated()
+    (tmp_path / "ring").write_text(f"{own.text}\n{_identity_of(manager).text}\n")
+    added = manager.run("key", "add", "--identity", str(tmp_path / "ring"), "--recipient", friend.recipient, BACKUP_ENCRYPTION_KEY=None)
+    assert added.code == 0, added
+    sealed = next((tmp_path / "store").rglob("*.recipients")).read_bytes()
+    assert own.text.encode() not in opened(sealed, friend)
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def new_passphrase(machine: Machine) -> Passphrase:
 
 def spoken(file: keyfiles.KeyFile) -> str:
     """How a person calls a way in."""
-    return f"{file.serial}.{file.way}"
+    return file.name
 
 
 def _passphrase(machine: Machine, variable: str) -> Passphrase:
