@@ -71,6 +71,18 @@ def test_an_identity_that_others_know_is_renewed(manager: Manager, plant: Path, 
     assert manager.record(JOB, "--trust", renewed.json["fingerprint"])["status"] == "completed"
 
 
+def test_a_fingerprint_of_before_a_renewal_does_not_undo_it(manager: Manager, tmp_path: Path) -> None:
+    """As in a unit that has `run --trust` with the first one."""
+    old = manager.run("key", "list", "--output", "json").json["fingerprint"]
+    new = manager.run("key", "renew", "--output", "json").json["fingerprint"]
+    answer = manager.run("execute", JOB, "--trust", old)
+    assert (answer.code, "names an earlier identity" in answer.err) == (0, True), answer
+    assert manager.run("key", "list", "--output", "json", "--trust", old).json["fingerprint"] == new
+    assert manager.run("key", "list", "--output", "json").json["fingerprint"] == new
+    newest = max((tmp_path / "store").rglob("*.manifest.json"), key=lambda path: json.loads(path.read_bytes())["seq"])
+    assert json.loads(newest.read_bytes())["generation"] == 2
+
+
 def test_a_passphrase_rotated_out_after_a_renewal_opens_nothing_of_before(manager: Manager, plant: Path, tmp_path: Path) -> None:
     assert manager.run("key", "renew").code == 0
     assert ways(manager) == ["1.scrypt", "1.scrypt@1"]

@@ -385,6 +385,21 @@ def test_the_newest_identity_in_a_persons_file_counts_and_nothing_of_theirs_is_s
     assert theirs.text.encode() not in held
 
 
+def test_a_fingerprint_of_before_a_renewal_leads_back_and_a_later_one_does_not() -> None:
+    place = RenewedPlace()
+    store, old, new = place.world.store, place.trust, told(place.renewed)
+    repo_json = store.read(layout.REPO)
+    assert generations.goes_back(store, repo_json, new, old.fingerprint)
+    assert not generations.goes_back(store, repo_json, old, new.fingerprint)
+    assert not generations.goes_back(store, repo_json, new, new.fingerprint)
+    another = old.model_copy(update={"repository_id": "0" * 32})
+    assert not generations.goes_back(store, repo_json, another, old.fingerprint)
+    with pytest.raises(Untrusted, match="another repository"):
+        generations.goes_back(store, repo_json, new, "0" * 64)
+    del store.objects[layout.generation(2)]
+    assert generations.goes_back(store, repo_json, new, old.fingerprint), "whoever hides the renewal does not undo it"
+
+
 def test_a_renewal_that_is_there_already_is_told_by_its_fingerprint() -> None:
     place = Place()
     renewed = place.renew()
