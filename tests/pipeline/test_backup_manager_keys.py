@@ -10,6 +10,7 @@ import pytest
 from iot_backup.crypto.identity import Identity
 from iot_backup.crypto.passphrase import Passphrase
 from iot_backup.crypto.sealing import opened
+from iot_backup.standalone.state import State
 from tests.pipeline.manager import PASSPHRASE, Manager
 from tests.pipeline.roundtrip import facts
 
@@ -101,6 +102,17 @@ def _identity_of(manager: Manager) -> Identity:
     return Identity.parsed(opened(sealed, Passphrase(PASSPHRASE.encode())).decode())
 
 
+def test_a_mistyped_passphrase_renews_nothing(manager: Manager, tmp_path: Path) -> None:
+    (tmp_path / "identity").write_text(_identity_of(manager).text)
+    before = sorted((tmp_path / "store").rglob("*"))
+    theirs = ("--identity", str(tmp_path / "identity"))
+    answer = manager.run("key", "renew", *theirs, BACKUP_ENCRYPTION_KEY="correct hoarse")
+    assert (answer.code, "nothing was renewed" in answer.err) == (77, True), answer
+    assert sorted((tmp_path / "store").rglob("*")) == before
+    assert manager.run("key", "renew", *theirs).code == 0
+    assert manager.record(JOB)["status"] == "completed"
+
+
 def test_a_persons_own_key_in_their_file_is_told_to_nobody(manager: Manager, tmp_path: Path) -> None:
     own, friend = Identity.generated(), Identity.generated()
     (tmp_path / "ring").write_text(f"{own.text}\n{_identity_of(manager).text}\n")
@@ -108,6 +120,17 @@ def test_a_persons_own_key_in_their_file_is_told_to_nobody(manager: Manager, tmp
     assert added.code == 0, added
     sealed = next((tmp_path / "store").rglob("*.recipients")).read_bytes()
     assert own.text.encode() not in opened(sealed, friend)
+
+
+def test_two_do_not_change_the_keys_at_once(manager: Manager, tmp_path: Path) -> None:
+    assert manager.run("key", "add", BACKUP_ENCRYPTION_KEY_NEW="another").code == 0
+    (folder,) = (each for each in (tmp_path / "state").iterdir() if each.name.endswith("@local"))
+    with State(tmp_path / "state", folder.name).changing_keys():
+        for command in (("remove", "2.scrypt"), ("rotate",), ("renew",)):
+            answer = manager.run("key", *command, BACKUP_ENCRYPTION_KEY_NEW="a third one")
+            assert (answer.code, "another change of this repository's keys" in answer.err) == (75, True), answer
+    assert ways(manager) == ["1.scrypt", "2.scrypt"]
+    assert manager.run("key", "remove", "2.scrypt").code == 0
 
 
 @pytest.mark.parametrize(
