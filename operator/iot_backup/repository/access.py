@@ -111,7 +111,10 @@ def rotate(
     if old == new:
         raise InvalidSpec("the new passphrase is the old one: nothing was changed")
     earlier = list(keyfiles.opened_earlier(store, record, old))
-    replaced = _replaced(store, record, namespace, old, required=not earlier)
+    try:
+        replaced = _replaced(store, record, namespace, old, required=not earlier)
+    except (WrongKey, KeyMissing) as error:
+        raise _nothing_left(store, record, namespace, new) or error from None
     identity, added = _opened_by(store, record, namespace, new) or _added_for(store, record, namespace, replaced, new)
     first = writers.admitted(store, record, namespace, writer.id) if writer else None
     if writer and first:
@@ -194,6 +197,17 @@ def _replaced(store: Store, record: RepositoryRecord, namespace: str, old: Passp
     if required and not replaced:
         raise keyfiles.anothers(record, namespace)
     return replaced
+
+
+def _nothing_left(store: Store, record: RepositoryRecord, namespace: str, new: Passphrase) -> WrongKey | None:
+    """What to say of an old passphrase that opens nothing where the new one is in its place: it is done, or the old one was mistyped. Nobody can tell."""
+    ready = _opened_by(store, record, namespace, new)
+    if ready is None:
+        return None
+    return WrongKey(
+        f"the old passphrase opens no key file, and the new one opens {ready[1].name} already: if this is a repeat, the old one is gone and all is done; "
+        "if not, the old one is mistyped, and still opens what it did. Nothing was changed."
+    )
 
 
 def _opened_by(store: Store, record: RepositoryRecord, namespace: str, passphrase: Passphrase) -> tuple[Identity, KeyFile] | None:
