@@ -14,12 +14,12 @@ from iot_backup.core import layout
 from iot_backup.crypto.identity import Identity
 from iot_backup.crypto.passphrase import Passphrase
 from iot_backup.crypto.signing import WriterKey
-from iot_backup.errors import InvalidSpec, StorageUnavailable, WrongKey
-from iot_backup.repository import generations, keyfiles, writers
+from iot_backup.errors import Busy, CorruptData, InvalidSpec, KeyMissing, StorageUnavailable, WrongKey
+from iot_backup.repository import generations, keyfiles, records, writers
 from iot_backup.repository.keyfiles import MOST, RECIPIENTS, SCRYPT, KeyFile, Way
 from iot_backup.repository.records import GenerationRecord, RepositoryRecord, WriterRecord
 from iot_backup.repository.writers import Keys
-from iot_backup.repository.writing import found
+from iot_backup.repository.writing import found, settled
 from iot_backup.storage.store import Store
 
 _ATTEMPTS = 8
@@ -45,9 +45,9 @@ class Rotated:
 
 
 def ways(store: Store, record: RepositoryRecord) -> list[KeyFile]:
-    """The ways in, by serial. InvalidSpec where nothing is encrypted."""
+    """The ways in, by serial, and behind them those of earlier generations, which open what was written until then. InvalidSpec where nothing is encrypted."""
     _check_encrypted(record)
-    return keyfiles.listed(store, record)
+    return [file for generation in range(record.generation, 0, -1) for file in keyfiles.listed(store, record, generation)]
 
 
 def add(store: Store, record: RepositoryRecord, namespace: str, identity: Identity, opener: Passphrase | Sequence[str]) -> KeyFile:
@@ -55,14 +55,14 @@ def add(store: Store, record: RepositoryRecord, namespace: str, identity: Identi
 
     WrongKey if the identity is not this repository's; InvalidSpec for a bad recipient, or if there are too many ways already.
     """
-    _check_own(record, identity)
+    mine = _own(record, identity)
     if not isinstance(opener, Passphrase) and not opener:
         raise InvalidSpec("there is no recipient to add: name one (age1...), or a passphrase")
     way: Way = SCRYPT if isinstance(opener, Passphrase) else RECIPIENTS
     present = keyfiles.listed(store, record)
     if sum(file.way == way for file in present) >= MOST[way]:
         raise InvalidSpec(f"the repository has {MOST[way]} key files of the kind .{way}, and more are not looked at: remove one first")
-    plain = keyfiles.content(identity, record.repository_id, namespace)
+    plain = keyfiles.content(mine, record.repository_id, namespace)
     first = max((file.serial for file in present), default=0) + 1
     for serial in range(first, min(first + _ATTEMPTS, layout.LAST + 1)):
         file = keyfiles.named(record, serial, way)
@@ -76,17 +76,19 @@ def add(store: Store, record: RepositoryRecord, namespace: str, identity: Identi
 def remove(store: Store, record: RepositoryRecord, namespace: str, wanted: KeyFile, remaining: Passphrase | Identity) -> None:
     """Delete one way in. `remaining` is a key that must be seen to open another key file first: the last way that works is never removed.
 
-    InvalidSpec if there is no such file, or the key opens none but this; WrongKey, KeyMissing, CorruptData if it opens none at all.
+    It must be one of the newest generation, which opens everything, whichever generation `wanted` is of. InvalidSpec if there is no such
+    file, or the key opens none but this; WrongKey, KeyMissing, CorruptData if it opens none at all; Busy if somebody else removed that one meanwhile.
     """
     _check_encrypted(record)
     if not keyfiles.exists(store, wanted):
-        raise InvalidSpec(f"the repository has no key file {wanted.serial}.{wanted.way}: nothing was removed. List the ways in first.")
-    if all(file == wanted for _, file in keyfiles.opened_files(store, record, namespace, remaining)):
+        raise InvalidSpec(f"the repository has no key file {wanted.name}: nothing was removed. List the ways in first.")
+    left = next((file for _, file in keyfiles.opened_files(store, record, namespace, remaining) if file != wanted), None)
+    if left is None:
         raise InvalidSpec(
-            f"the key given opens no key file but {wanted.serial}.{wanted.way}: nothing was removed, since nobody would be seen to get in. "
+            f"the key given opens no key file but {wanted.name}: nothing was removed, since nobody would be seen to get in. "
             "Give a key that opens another one, or add one first."
         )
-    _deleted(store, wanted)
+    _taken_away(store, wanted, left)
 
 
 def rotate(
@@ -103,23 +105,28 @@ def rotate(
 
     `writer`: whose record is told at once, if it is admitted; others' are when their probe next opens the repository with the new
     passphrase, and until their Secret has it they see `WrongKey` within the hour. WrongKey if the old passphrase opens nothing.
+    The key files of earlier generations that the old passphrase opens are removed as well: the new one's file opens what they open.
+    Busy if somebody else removed that one meanwhile.
     """
     if old == new:
         raise InvalidSpec("the new passphrase is the old one: nothing was changed")
-    replaced = list(keyfiles.opened_files(store, record, namespace, old))
-    if not replaced:
-        raise keyfiles.anothers(record, namespace)
-    identity = replaced[0][0]
-    added = _opened_by(store, record, namespace, new) or add(store, record, namespace, identity, new)
+    earlier = list(keyfiles.opened_earlier(store, record, old))
+    try:
+        replaced = _replaced(store, record, namespace, old, required=not earlier)
+    except (WrongKey, KeyMissing) as error:
+        raise _nothing_left(store, record, namespace, new) or error from None
+    identity, added = _opened_by(store, record, namespace, new) or _added_for(store, record, namespace, replaced, new)
     first = writers.admitted(store, record, namespace, writer.id) if writer else None
     if writer and first:
         ours = writers.described(
             Keys(writer, new), repository_id=record.repository_id, namespace=namespace, now=now, passphrase_serial=added.serial
         )
         writers.tell(store, record, namespace, first, ours, identity.root)
-    for _, file in replaced:
-        _deleted(store, file)
-    return Rotated(added, tuple(file for _, file in replaced))
+    # The newest generation's last: as long as one is there the old passphrase is known to be half removed.
+    gone = (*earlier, *(file for _, file in replaced))
+    for file in gone:
+        _taken_away(store, file, added)
+    return Rotated(added, gone)
 
 
 def renew(
@@ -139,13 +146,13 @@ def renew(
     root: look at `writers.listed` first. `fingerprint`: the one that was trusted until now. Nothing is renewed unless this returns.
     WrongKey, KeyMissing, InvalidSpec; StorageUnavailable where somebody else renewed it.
     """
-    _check_own(record, identity)
-    if found(store, layout.generation(record.generation + 1)) is not None:
+    mine = _own(record, identity)
+    if (data := found(store, layout.generation(record.generation + 1))) is not None:
         raise InvalidSpec(
-            f"{layout.generation(record.generation + 1)} is there already: nothing was renewed. If it is yours, renew with its fingerprint; "
-            "if it is not, find out who made it, and remove it."
+            f"{layout.generation(record.generation + 1)} is there already: nothing was renewed. If it is yours, as after a renewal that was cut off "
+            f"at its end, set spec.encryption.fingerprint to {records.fingerprint(data)}; if it is not, find out who made it, and remove it."
         )
-    fresh = replace(Identity.generated(), older=(identity.alone, *identity.older))
+    fresh = replace(Identity.generated(), older=(mine.alone, *mine.older))
     generation = GenerationRecord(
         repository_id=record.repository_id,
         number=record.generation + 1,
@@ -161,7 +168,7 @@ def renew(
         # Which passphrase its cluster has, and whether it opens the new key file, its probe finds out.
         told = writer.model_copy(update={"admission_time": now, "passphrase_tag": None, "passphrase_serial": None})
         writers.renew(store, renewed, namespace, writers.admission(told, fresh.root), writer.key_id)
-    return Renewed(renewed, generations.write(store, generation, identity.root), fresh)
+    return Renewed(renewed, generations.write(store, generation, mine.root), fresh)
 
 
 def admit(store: Store, record: RepositoryRecord, namespace: str, identity: Identity, key_id: str, now: datetime) -> WriterRecord:
@@ -169,22 +176,75 @@ def admit(store: Store, record: RepositoryRecord, namespace: str, identity: Iden
 
     InvalidSpec if nobody of that id asked; WrongKey if the identity is not this repository's; Untrusted for a forged application.
     """
-    _check_own(record, identity)
+    mine = _own(record, identity)
     wish = writers.applicant(store, record, namespace, layout.checked(key_id, "writer"))
     if wish is None:
         raise InvalidSpec(
             f"writer {key_id} did not ask to be admitted to this repository: its probe does, once its storage has this repository's fingerprint"
         )
-    admission = writers.admission(wish.model_copy(update={"admission_time": now}), identity.root)
+    admission = writers.admission(wish.model_copy(update={"admission_time": now}), mine.root)
     return writers.admit(store, record, namespace, admission, key_id)
 
 
-def _opened_by(store: Store, record: RepositoryRecord, namespace: str, passphrase: Passphrase) -> KeyFile | None:
-    """The newest key file that this passphrase opens already."""
+def _replaced(store: Store, record: RepositoryRecord, namespace: str, old: Passphrase, *, required: bool) -> list[tuple[Identity, KeyFile]]:
+    """The newest generation's key files that this passphrase opens. Where none need be, because an earlier one's is left: none, instead of an error."""
     try:
-        return next((file for _, file in keyfiles.opened_files(store, record, namespace, passphrase)), None)
-    except WrongKey:
+        replaced = list(keyfiles.opened_files(store, record, namespace, old))
+    except (WrongKey, KeyMissing, CorruptData):
+        if required:
+            raise
+        return []
+    if required and not replaced:
+        raise keyfiles.anothers(record, namespace)
+    return replaced
+
+
+def _nothing_left(store: Store, record: RepositoryRecord, namespace: str, new: Passphrase) -> WrongKey | None:
+    """What to say of an old passphrase that opens nothing where the new one is in its place: it is done, or the old one was mistyped. Nobody can tell."""
+    ready = _opened_by(store, record, namespace, new)
+    if ready is None:
         return None
+    return WrongKey(
+        f"the old passphrase opens no key file, and the new one opens {ready[1].name} already: if this is a repeat, the old one is gone and all is done; "
+        "if not, the old one is mistyped, and still opens what it did. Nothing was changed."
+    )
+
+
+def _opened_by(store: Store, record: RepositoryRecord, namespace: str, passphrase: Passphrase) -> tuple[Identity, KeyFile] | None:
+    """The newest key file that this passphrase opens already, and that opens all generations."""
+    try:
+        opened = keyfiles.opened_files(store, record, namespace, passphrase)
+        return next(((identity, file) for identity, file in opened if not _missing(record, identity)), None)
+    except (WrongKey, KeyMissing):
+        return None
+
+
+def _added_for(
+    store: Store, record: RepositoryRecord, namespace: str, replaced: list[tuple[Identity, KeyFile]], new: Passphrase
+) -> tuple[Identity, KeyFile]:
+    """A key file for the new passphrase, by what the old one opened. WrongKey if that was nothing of the newest generation."""
+    if not replaced:
+        raise WrongKey(
+            "the old passphrase opens key files of earlier generations only, and the new one opens none of the newest: nothing was changed. "
+            "Give as the new one a passphrase that opens the repository."
+        )
+    identity = replaced[0][0]
+    return identity, add(store, record, namespace, identity, new)
+
+
+def _taken_away(store: Store, file: KeyFile, left: KeyFile) -> None:
+    """Delete a way in, and see that the one that is to be left is still there. Busy if it is not: then the file is back.
+
+    Two who each look, and then each delete what the other one counts on, would leave nothing.
+    """
+    sealed = found(store, file.key)
+    _deleted(store, file)
+    if sealed is None or keyfiles.exists(store, left):
+        return
+    settled(store, file.key, sealed)
+    raise Busy(
+        f"{left.name} was removed by somebody else while {file.name} was, so that one was put back: list the ways in, then decide anew"
+    )
 
 
 def _deleted(store: Store, file: KeyFile) -> None:
@@ -198,12 +258,20 @@ def _check_encrypted(record: RepositoryRecord) -> None:
         raise InvalidSpec("the repository is not encrypted (algorithm None): it has no keys, and only the writer that made it counts")
 
 
-def _check_own(record: RepositoryRecord, identity: Identity) -> None:
+def _own(record: RepositoryRecord, identity: Identity) -> Identity:
+    """What of the identity is the repository's. WrongKey if that is not all that opens it."""
     _check_encrypted(record)
-    if not keyfiles.is_of(identity, record):
+    mine = keyfiles.own(record, identity)
+    if mine is None or not keyfiles.is_of(mine, record):
         raise WrongKey(f"the identity of {identity.recipient} is not the repository's ({record.recipient}): nothing was changed")
-    if missing := set(record.recipients) - set(identity.recipients):
+    if missing := _missing(record, mine):
         raise WrongKey(
             f"the identity lacks the lines of earlier generations ({', '.join(sorted(missing))}): a way in made of it would not open older archives. "
             "Take the whole content of a key file."
         )
+    return mine
+
+
+def _missing(record: RepositoryRecord, identity: Identity) -> set[str]:
+    """Recipients of generations that the identity does not open."""
+    return set(record.recipients) - set(identity.recipients)

@@ -18,7 +18,7 @@ from iot_backup.core.layout import Member
 from iot_backup.core.manifest import Manifest, Parent, StoredObject
 from iot_backup.core.spec import Trust
 from iot_backup.errors import AlreadyExists, ChainBroken, CorruptData, IotBackupError, KeyMissing, NotFound, Untrusted
-from iot_backup.repository import access, generations, removals
+from iot_backup.repository import generations, keyfiles, removals
 from iot_backup.repository.opening import Repository
 from iot_backup.repository.writing import found, settled
 from iot_backup.storage.store import Store
@@ -61,7 +61,7 @@ def adopt(primary: Repository, trust: Trust, target: Store, watch: Watch) -> Non
     if generations.accepted(primary.store, repo_json, trust.fingerprint) != primary.record:
         raise Untrusted("the primary's repository was replaced while it was copied: nothing more was. Find out who writes to the storage.")
     check_target(repo_json, target)
-    if primary.record.recipient is not None and not access.ways(primary.store, primary.record):
+    if primary.record.recipient is not None and not keyfiles.listed(primary.store, primary.record):
         raise KeyMissing("the primary has no key file, and without one no copy could ever be opened: bring it back, then run again")
     for key in _listed(primary.store, layout.KEYS, lambda key: layout.key_file_parts(key) is not None):
         _small(primary.store, target, key, watch)

@@ -63,6 +63,18 @@ def later(store: Store, repo_json: bytes) -> Iterator[tuple[RepositoryRecord, st
         yield record, before
 
 
+def goes_back(store: Store, repo_json: bytes, known: Trust, told: str) -> bool:
+    """Whether the fingerprint `told` leads back, from what is trusted already, to another identity of the same repository that does not follow it.
+
+    A command or a unit that names the fingerprint of before a renewal must not undo it: the old identity may be known to others. Nor must
+    whoever hides the generation that is trusted. Untrusted if the store holds no repository of the fingerprint `told`.
+    """
+    if accepted(store, repo_json, told).repository_id != known.repository_id:
+        return False
+    ours = [fingerprint for _, fingerprint in all_of(store, repo_json)]  # the newest first
+    return known.fingerprint not in ours or ours.index(told) > ours.index(known.fingerprint)
+
+
 def write(store: Store, generation: GenerationRecord, signer: SigningKey) -> str:
     """Make a generation exist: the commit point of a renewal. Its fingerprint. StorageUnavailable if another one got there first."""
     body = signed.signable(generation.text())

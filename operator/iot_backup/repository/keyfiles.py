@@ -13,6 +13,7 @@ from iot_backup.crypto.identity import Identity
 from iot_backup.crypto.passphrase import Passphrase
 from iot_backup.crypto.sealing import opened, sealed_by, sealed_to
 from iot_backup.errors import CorruptData, InvalidSpec, IotBackupError, KeyMissing, NotFound, StorageUnavailable, Untrusted, WrongKey
+from iot_backup.repository import records
 from iot_backup.repository.records import RepositoryRecord
 from iot_backup.repository.writing import found, settled
 from iot_backup.storage.store import Store
@@ -34,6 +35,13 @@ class KeyFile:
     way: Way
     key: str
     """In the store."""
+    earlier: int | None = None
+    """Its generation, where a later one followed: it opens what was written until then, and nothing after."""
+
+    @property
+    def name(self) -> str:
+        """How a person calls it."""
+        return f"{self.serial}.{self.way}" + (f"@{self.earlier}" if self.earlier else "")
 
 
 def content(identity: Identity, repository_id: str, namespace: str) -> bytes:
@@ -67,16 +75,22 @@ def put(store: Store, file: KeyFile, plain: bytes, opener: Passphrase | Sequence
     return True
 
 
-def listed(store: Store, record: RepositoryRecord) -> list[KeyFile]:
-    """The repository's key files, by serial. A listing may be old: absence proves nothing."""
+def listed(store: Store, record: RepositoryRecord, generation: int | None = None) -> list[KeyFile]:
+    """The key files of the newest generation, or of that one, by serial. A listing may be old: absence proves nothing."""
     parsed = (layout.key_file_parts(info.key) for info in store.list(layout.KEYS))
-    ours = {(serial, way) for digest, serial, way in filter(None, parsed) if digest == record.recipient_digest}
-    return [named(record, serial, SCRYPT if way == SCRYPT else RECIPIENTS) for serial, way in sorted(ours)]
+    wanted = _digest(record, generation)
+    ours = {(serial, way) for digest, serial, way in filter(None, parsed) if digest == wanted}
+    return [named(record, serial, SCRYPT if way == SCRYPT else RECIPIENTS, generation) for serial, way in sorted(ours)]
 
 
-def named(record: RepositoryRecord, serial: int, way: Way) -> KeyFile:
-    """The key file of that serial, whether it is there or not."""
-    return KeyFile(serial, way, layout.key_file(record.recipient_digest, serial, way))
+def named(record: RepositoryRecord, serial: int, way: Way, generation: int | None = None) -> KeyFile:
+    """The key file of that serial, whether it is there or not; of the newest generation, or of that one."""
+    earlier = generation if generation != record.generation else None
+    return KeyFile(serial, way, layout.key_file(_digest(record, generation), serial, way), earlier)
+
+
+def _digest(record: RepositoryRecord, generation: int | None) -> str:
+    return record.recipient_digest if generation is None else records.digest(record.recipients[generation - 1])
 
 
 def exists(store: Store, file: KeyFile) -> bool:
@@ -119,20 +133,48 @@ def opened_files(store: Store, record: RepositoryRecord, namespace: str, key: Pa
             yield identity, file
 
 
-def by_identity(store: Store, record: RepositoryRecord, brought: Identity) -> tuple[Identity, bool]:
-    """The repository's identity from one that a person brought, and whether it proves the repository.
+def opened_earlier(store: Store, record: RepositoryRecord, key: Passphrase | Identity) -> Iterator[KeyFile]:
+    """Every key file of an earlier generation that the key opens. None where it opens none: a later one's hold the same and more."""
+    way: Way = SCRYPT if isinstance(key, Passphrase) else RECIPIENTS
+    for generation in range(record.generation - 1, 0, -1):
+        with suppress(KeyMissing, WrongKey, CorruptData):
+            for plain, file in _contents(store, record, way, key, generation):
+                identity = _identity_in(plain)
+                if identity and own(record, identity):
+                    yield file
 
-    It does if it *is* the repository's. One of the people's recipients opens a key file, but anybody can seal a file to them.
+
+def by_identity(store: Store, record: RepositoryRecord, brought: Identity) -> tuple[Identity, bool]:
+    """The repository's identity from what a person brought, and whether it proves the repository. WrongKey, CorruptData.
+
+    A person's file may hold identities of other things, in any order: none of them is returned. It proves the repository if the
+    newest generation's is among them. One of the people's recipients opens a key file, but anybody can seal a file to them.
     That of an earlier generation opens what was sealed to it.
     """
-    if brought.recipient in record.recipients:
-        return brought, is_of(brought, record)
-    with suppress(KeyMissing):
+    mine = own(record, brought)
+    if mine and is_of(mine, record):
+        return mine, True
+    with suppress(KeyMissing, *((WrongKey, CorruptData) if mine else ())):
         for plain, _ in _contents(store, record, RECIPIENTS, brought):
-            identity = _identity_in(plain)
+            held = _identity_in(plain)
+            identity = own(record, held) if held else None
             if identity and is_of(identity, record):
                 return identity, False
-    raise WrongKey(f"the identity of {brought.recipient} neither is the repository's ({record.recipient}) nor opens a key file of it")
+    if mine:
+        return mine, False
+    raise WrongKey(
+        f"the identity of {' and '.join(brought.recipients)} neither is the repository's ({record.recipient}) nor opens a key file of it"
+    )
+
+
+def own(record: RepositoryRecord, identity: Identity) -> Identity | None:
+    """Those of the identities that are the repository's, the newest generation's first. None if none is.
+
+    Whatever else a file holds is a person's own, and is sealed into no key file: that would tell it to all who can open the repository.
+    """
+    held = {each.recipient: each.alone for each in (identity, *identity.older)}
+    mine = [held[recipient] for recipient in reversed(record.recipients) if recipient in held]
+    return Identity(mine[0].secret, tuple(mine[1:])) if mine else None
 
 
 def is_of(identity: Identity, record: RepositoryRecord) -> bool:
@@ -147,11 +189,13 @@ def _identity_in(plain: bytes) -> Identity | None:
         return None
 
 
-def _contents(store: Store, record: RepositoryRecord, way: Way, key: Unwrapper) -> Iterator[tuple[bytes, KeyFile]]:
+def _contents(
+    store: Store, record: RepositoryRecord, way: Way, key: Unwrapper, generation: int | None = None
+) -> Iterator[tuple[bytes, KeyFile]]:
     """What the key files hold that this key opens, each to be judged: a file may have been added. KeyMissing, WrongKey, CorruptData if none opens."""
     failures: list[IotBackupError] = []
     count = 0
-    for file in _tried(store, record, way):
+    for file in _tried(store, record, way, generation):
         try:
             sealed = found(store, file.key)
             if sealed is None:
@@ -169,10 +213,10 @@ def _contents(store: Store, record: RepositoryRecord, way: Way, key: Unwrapper) 
     raise next((e for e in failures if isinstance(e, WrongKey)), failures[0])
 
 
-def _tried(store: Store, record: RepositoryRecord, way: Way) -> list[KeyFile]:
+def _tried(store: Store, record: RepositoryRecord, way: Way, generation: int | None) -> list[KeyFile]:
     """Newest first; of too many the newest and the oldest, since whoever adds rubbish cannot do so in front of both."""
-    serials = [file.serial for file in reversed(listed(store, record)) if file.way == way]
+    serials = [file.serial for file in reversed(listed(store, record, generation)) if file.way == way]
     half = MOST[way] // 2
     if len(serials) > MOST[way]:
         serials = serials[:half] + serials[-half:]
-    return [named(record, serial, way) for serial in dict.fromkeys([*serials, 1] if serials else range(1, _UNLISTED + 1))]
+    return [named(record, serial, way, generation) for serial in dict.fromkeys([*serials, 1] if serials else range(1, _UNLISTED + 1))]

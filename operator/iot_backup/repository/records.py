@@ -17,6 +17,11 @@ from iot_backup.errors import CorruptData
 RECIPIENT = r"^age1[a-z0-9]{58}$"
 
 
+def digest(recipient: str) -> str:
+    """16 hex digits of a generation's recipient: they name its key files."""
+    return hashlib.sha256(recipient.encode()).hexdigest()[:16]
+
+
 class Record(BaseModel):
     """A frozen document; a reader ignores fields that it does not know."""
 
@@ -55,7 +60,7 @@ class RepositoryRecord(Record):
     @property
     def recipient_digest(self) -> str:
         """16 hex digits: names its key files."""
-        return hashlib.sha256((self.recipient or "").encode()).hexdigest()[:16]
+        return digest(self.recipient or "")
 
     @property
     def recipients(self) -> tuple[str, ...]:

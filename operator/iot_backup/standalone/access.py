@@ -11,7 +11,7 @@ from typing import Any
 from iot_backup.crypto.identity import Identity
 from iot_backup.crypto.passphrase import Passphrase
 from iot_backup.crypto.signing import WriterKey
-from iot_backup.errors import InvalidSpec, KeyMissing
+from iot_backup.errors import InvalidSpec, KeyMissing, WrongKey
 from iot_backup.repository import access, keyfiles, writers
 from iot_backup.repository.keyfiles import KeyFile
 from iot_backup.repository.opening import Repository
@@ -95,7 +95,8 @@ def removed(there: Opened, machine: Machine, key: Key, name: str) -> KeyFile:
         raise InvalidSpec(f"the repository has no way in {name!r}: there are {', '.join(known)}")
     secrets = key.secrets(machine)
     remaining = keys.brought(key.source, secrets) or passphrase(machine)
-    access.remove(repository.store, repository.record, there.site.name, known[name], remaining)
+    with machine.state_of(there.site).changing_keys():
+        access.remove(repository.store, repository.record, there.site.name, known[name], remaining)
     return known[name]
 
 
@@ -105,23 +106,28 @@ def rotated(there: Opened, machine: Machine) -> access.Rotated:
     writer = WriterKey(state.writer_key()) if state.has_writer_key else None
     old, new = passphrase(machine), new_passphrase(machine)
     repository = there.repository
-    return access.rotate(repository.store, repository.record, there.site.name, old, new, writer=writer, now=datetime.now(UTC))
+    with state.changing_keys():
+        return access.rotate(repository.store, repository.record, there.site.name, old, new, writer=writer, now=datetime.now(UTC))
 
 
 def renewed(there: Opened, machine: Machine, recipients: Sequence[str]) -> str:
-    """A new identity, for when the old one is known to others; this machine trusts it from now on. Its fingerprint."""
+    """A new identity, for when the old one is known to others; this machine trusts it from now on. Its fingerprint.
+
+    WrongKey for a passphrase that is not the repository's: only what was mistyped would open the new one.
+    """
     repository = there.repository
-    ways_in = passphrase(machine) if machine.environ.get(environment.PASSPHRASE.key) else None
-    done = access.renew(
-        repository.store,
-        repository.record,
-        there.site.name,
-        _identity(repository),
-        ways_in,
-        recipients,
-        fingerprint=there.trust.fingerprint,
-        now=datetime.now(UTC),
-    )
+    ways_in = _known_passphrase(there, machine) if machine.environ.get(environment.PASSPHRASE.key) else None
+    with machine.state_of(there.site).changing_keys():
+        done = access.renew(
+            repository.store,
+            repository.record,
+            there.site.name,
+            _identity(repository),
+            ways_in,
+            recipients,
+            fingerprint=there.trust.fingerprint,
+            now=datetime.now(UTC),
+        )
     trust = there.trust.model_copy(update={"fingerprint": done.fingerprint, "recipient": done.record.recipient})
     machine.state_of(there.site).remember(lambda memory: memory.told(trust) if memory else Memory(trust=trust))
     return done.fingerprint
@@ -144,9 +150,22 @@ def new_passphrase(machine: Machine) -> Passphrase:
     return _passphrase(machine, environment.NEW_PASSPHRASE.key)
 
 
+def _known_passphrase(there: Opened, machine: Machine) -> Passphrase:
+    """BACKUP_ENCRYPTION_KEY, seen to open the repository. WrongKey."""
+    given = passphrase(machine)
+    try:
+        keyfiles.by_passphrase(there.repository.store, there.repository.record, there.site.name, given)
+    except (WrongKey, KeyMissing) as error:
+        raise WrongKey(
+            f"the passphrase in {environment.PASSPHRASE.key} opens no key file of the repository, so it may be mistyped: nothing was renewed. "
+            "Correct it, or unset it and name people's --recipient; another passphrase is added with `key add` first."
+        ) from error
+    return given
+
+
 def spoken(file: keyfiles.KeyFile) -> str:
     """How a person calls a way in."""
-    return f"{file.serial}.{file.way}"
+    return file.name
 
 
 def _passphrase(machine: Machine, variable: str) -> Passphrase:

@@ -70,7 +70,7 @@ def opened(site: Site, machine: Machine, key: Key, *, sealed: bool) -> Opened | 
     secrets = key.secrets(machine)
     repository = site.repository()
     store = open_store(repository, secrets)
-    trust = memory.trust if memory and not machine.fingerprint else _vouched(store, machine.fingerprint)
+    trust = memory.trust if memory and not machine.fingerprint else _vouched(store, machine.fingerprint, memory)
     if trust is not None and not (sealed and site.encrypted):
         return Opened(site, open_to_look(store, site.name, trust), trust, memory)
     if trust is None and found(store, layout.REPO) is None:
@@ -216,11 +216,13 @@ def unsealed(there: Opened, machine: Machine, key: Key) -> Opened:
     return again
 
 
-def _vouched(store: Store, fingerprint: str | None) -> spec.Trust | None:
-    """Trust in the repository that a person named. Untrusted if it is another one."""
+def _vouched(store: Store, fingerprint: str | None, memory: Memory | None) -> spec.Trust | None:
+    """Trust in the repository that a person named, or in what is remembered, where it was renewed since. Untrusted if it is another one."""
     repo_json = found(store, layout.REPO) if fingerprint else None
     if repo_json is None or fingerprint is None:
         return None
+    if memory and generations.goes_back(store, repo_json, memory.trust, fingerprint):
+        return memory.trust
     return _trust(generations.accepted(store, repo_json, fingerprint), fingerprint)
 
 

@@ -13,8 +13,9 @@ from iot_backup.core import layout, spec
 from iot_backup.core.layout import Member
 from iot_backup.core.report import BackupResult, Warn
 from iot_backup.errors import AccessDenied, Internal, InvalidSpec, IotBackupError, Untrusted
-from iot_backup.repository import clocks, creation
+from iot_backup.repository import clocks, creation, generations
 from iot_backup.repository.writers import Keys
+from iot_backup.repository.writing import found
 from iot_backup.standalone import apart, copies, environment, records, sites
 from iot_backup.standalone.config import Backup, Job
 from iot_backup.standalone.journal import Journal
@@ -148,7 +149,7 @@ def _exposed(job: Job, state: Path) -> Iterator[Warn]:
 def _before(site: Site, state: State, secrets: Secrets, fingerprint: str | None, *, newcomer: bool) -> Before:
     """The repository as remembered and checked again, or else as found or made now."""
     memory = state.memory()
-    if memory is None or fingerprint not in (None, memory.trust.fingerprint):
+    if memory is None or not _is_kept(site, secrets, memory, fingerprint):
         return _met(site, state, secrets, fingerprint, newcomer=newcomer)
     repository = site.repository(conditional_writes=memory.conditional_writes)
     store = open_store(repository, secrets)
@@ -161,23 +162,42 @@ def _before(site: Site, state: State, secrets: Secrets, fingerprint: str | None,
     return Before(memory, ())
 
 
+def _is_kept(site: Site, secrets: Secrets, memory: Memory, fingerprint: str | None) -> bool:
+    """Whether what is remembered still holds, although a fingerprint was named: it is that one, or one that was renewed since. Untrusted.
+
+    A unit that names one at each run would otherwise undo the next renewal, for good.
+    """
+    if fingerprint in (None, memory.trust.fingerprint):
+        return True
+    store = open_store(site.repository(conditional_writes=memory.conditional_writes), secrets)
+    repo_json = found(store, layout.REPO)
+    if repo_json is None or not generations.goes_back(store, repo_json, memory.trust, fingerprint):
+        return False
+    _log.warning(
+        "--trust names an earlier identity of the repository in storage %s than this machine trusts already (%s): it was passed over. Leave it out.",
+        site.storage,
+        memory.trust.fingerprint,
+    )
+    return True
+
+
 def _met(site: Site, state: State, secrets: Secrets, fingerprint: str | None, *, newcomer: bool) -> Before:
     """A repository that this machine does not know: made if there is none, else it must prove itself, or a person vouch for it."""
     from iot_backup.worker.probe import probe  # once per storage: it loads the clients of all kinds
 
     if isinstance(site.target, spec.VolumeTarget):
         make_folder(Path(site.target.mount))
-    found, warnings = probe(spec.ProbeOrder(repository=site.repository(), fingerprint=fingerprint), secrets)
-    if not found.confirmed:
+    standing, warnings = probe(spec.ProbeOrder(repository=site.repository(), fingerprint=fingerprint), secrets)
+    if not standing.confirmed:
         raise Untrusted(
             f"storage {site.storage} holds a repository that this machine does not know, and nothing proves whose it is. If it is yours, bring the "
-            f"state folder back, or say --trust {found.fingerprint} (compare it with what you noted)."
+            f"state folder back, or say --trust {standing.fingerprint} (compare it with what you noted)."
         )
-    _check_admitted(site, state, admitted=found.writer_admitted)
-    trust = spec.Trust(repository_id=found.repository_id, fingerprint=found.fingerprint, recipient=found.recipient)
-    fresh = Memory(trust=trust, conditional_writes=found.capabilities.conditional_writes)
+    _check_admitted(site, state, admitted=standing.writer_admitted)
+    trust = spec.Trust(repository_id=standing.repository_id, fingerprint=standing.fingerprint, recipient=standing.recipient)
+    fresh = Memory(trust=trust, conditional_writes=standing.capabilities.conditional_writes)
     memory = state.remember(lambda memory: memory.told(trust) if memory else fresh)
-    if newcomer and not found.created:
+    if newcomer and not standing.created:
         message = (
             f"this machine did not remember the repository in storage {site.storage}: its key proved it, and a new writer was admitted. "
             f"Keep the state folder {state.folder} from run to run, or nobody notices when backups are missing"

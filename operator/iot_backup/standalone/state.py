@@ -9,6 +9,7 @@ what a verification found damaged.
       restoring       held by each restore, and by retention against all of them
       verifying       the same for verifications
       <chain>.lock    held while a backup of that chain runs
+      keys            held while ways into the repository change
       copying_.lock   held while backups are copied there
 
 Lose it, and an encrypted repository is recognised again by its key; nothing else is lost but the next incremental backup.
@@ -34,11 +35,13 @@ from iot_backup.errors import AccessDenied, Busy, Cancelled, CorruptData
 _KEY = "writer.key"
 _MEMORY = "memory.json"
 _MAINTAINING = "maintenance"
+_KEYS = "keys"
 _COPYING = "copying_.lock"
 RESTORING = "restoring"
 VERIFYING = "verifying"
 _WHAT = {
     _MAINTAINING: "retention",
+    _KEYS: "another change of this repository's keys",
     _COPYING: "a copy into this storage",
     RESTORING: "a restore from this storage",
     VERIFYING: "a verification of this storage",
@@ -155,6 +158,12 @@ class State:
     def maintaining(self) -> Iterator[None]:
         """Hold what removes backups. Busy if another process of this machine has it. Backups run meanwhile."""
         with self._held(_MAINTAINING, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            yield
+
+    @contextmanager
+    def changing_keys(self) -> Iterator[None]:
+        """Hold the ways in: two who take one away at once leave none. Busy if another process of this machine has them."""
+        with self._held(_KEYS, fcntl.LOCK_EX | fcntl.LOCK_NB):
             yield
 
     @contextmanager

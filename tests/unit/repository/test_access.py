@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from iot_backup.crypto.identity import Identity
 from iot_backup.crypto.passphrase import Passphrase
 from iot_backup.crypto.sealing import opened, sealed_by
 from iot_backup.crypto.signing import Purpose, SigningKey, WriterKey
-from iot_backup.errors import InvalidSpec, KeyMissing, StorageUnavailable, Untrusted, WrongKey
+from iot_backup.errors import Busy, InvalidSpec, KeyMissing, StorageUnavailable, Untrusted, WrongKey
 from iot_backup.repository import access, keyfiles, opening, writers
 from iot_backup.repository.keyfiles import RECIPIENTS, SCRYPT, KeyFile
 from iot_backup.repository.records import RepositoryRecord
@@ -188,6 +189,62 @@ def test_a_key_file_that_a_thief_added_is_no_way_that_remains() -> None:
     place.store.create(forged, sealed_by(OLD, Identity.generated().text.encode()))
     with pytest.raises(InvalidSpec, match=r"opens no key file but 1\.scrypt"):
         place.remove(1, SCRYPT, OLD)
+
+
+def _meanwhile(place: Place, act: Callable[[], object]) -> FaultyStore:
+    """The store, in which somebody else acts just before our first deletion."""
+
+    class Between(FaultyStore):
+        def delete(self, key: str) -> None:
+            if self.before is not None:
+                self.before, before = None, self.before
+                before()
+            super().delete(key)
+
+    return Between(place.store, 999, "", before=act)
+
+
+def test_two_who_each_remove_what_the_other_counts_on_leave_a_way_in() -> None:
+    place = Place()
+    theirs = place.add(NEW)
+    store = _meanwhile(place, lambda: place.store.delete(theirs.key))
+    with pytest.raises(Busy, match=r"2\.scrypt was removed by somebody else while 1\.scrypt was"):
+        access.remove(store, place.record, place.world.namespace, keyfiles.named(place.record, 1, SCRYPT), NEW)
+    assert place.ways() == ["1.scrypt"]
+    assert place.opens(OLD)
+
+
+def test_a_rotation_whose_new_file_is_removed_meanwhile_keeps_the_old_one() -> None:
+    place = Place()
+    store = _meanwhile(place, lambda: place.store.delete(keyfiles.named(place.record, 2, SCRYPT).key))
+    with pytest.raises(Busy, match="put back"):
+        place.rotate(store=store)
+    assert (place.ways(), place.opens(OLD)) == (["1.scrypt"], True)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_else_is_in_a_persons_identity_file_reaches_no_key_file(first: bool) -> None:
+    place = Place()
+    theirs = Identity.generated()
+    ring = Identity.parsed("\n".join([place.identity.text, theirs.text] if first else [theirs.text, place.identity.text]))
+    found, proves = keyfiles.by_identity(place.store, place.record, ring)
+    assert (found, proves) == (place.identity, True), "whatever the order"
+    place.identity = ring
+    for opener in (NEW, [FRIEND.recipient]):
+        sealed = place.store.read(place.add(opener).key)
+        assert theirs.text.encode() not in opened(sealed, NEW if opener is NEW else FRIEND)
+    assert place.opens(NEW)
+    assert place.opens(FRIEND)
+
+
+def test_a_persons_identity_opens_a_key_file_wherever_it_stands_in_their_file() -> None:
+    place = Place()
+    place.add([FRIEND.recipient])
+    ring = Identity(os.urandom(32), older=(FRIEND,))
+    assert keyfiles.by_identity(place.store, place.record, ring) == (place.identity, False)
+    strangers = Identity(os.urandom(32), older=(Identity.generated(),))
+    with pytest.raises(WrongKey, match="sealed to other recipients"):
+        keyfiles.by_identity(place.store, place.record, strangers)
 
 
 def test_a_locked_key_file_is_not_said_to_be_gone() -> None:

@@ -13,9 +13,10 @@ from iot_backup.core.manifest import Manifest
 from iot_backup.core.spec import Trust
 from iot_backup.crypto.identity import Identity
 from iot_backup.crypto.passphrase import Passphrase
+from iot_backup.crypto.sealing import opened
 from iot_backup.crypto.signing import Purpose, SigningKey, WriterKey
 from iot_backup.errors import CorruptData, InvalidSpec, KeyMissing, StorageUnavailable, Untrusted, WrongKey
-from iot_backup.repository import access, generations, opening, writers
+from iot_backup.repository import access, generations, keyfiles, opening, writers
 from iot_backup.repository.access import Renewed
 from iot_backup.repository.records import GenerationRecord
 from iot_backup.repository.writers import Keys
@@ -266,6 +267,144 @@ def calls_of(place: Place) -> list[str]:
     counting = FaultyStore(place.world.store, 999, "")
     place.renew(counting)
     return counting.calls
+
+
+OLD = Passphrase(World().passphrase)
+
+
+class RenewedPlace(Place):
+    """A repository that was renewed under the passphrase that it had: each generation has a key file for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        record = generations.pinned(self.world.store, self.world.store.read(layout.REPO), self.trust)
+        self.renewed = access.renew(
+            self.world.store, record, self.world.namespace, self.identity, OLD, (), fingerprint=self.trust.fingerprint, now=NOW
+        )
+        self.new = backed_up(self.world.opened(told(self.renewed)), hours=1).manifest
+
+    def rotate(self, store: FaultyStore | None = None) -> access.Rotated:
+        return access.rotate(
+            store or self.world.store, self.renewed.record, self.world.namespace, OLD, NEW, writer=self.world.writer, now=NOW
+        )
+
+    def opened_by(self, passphrase: Passphrase) -> list[bool]:
+        """Whether the passphrase alone restores the first backup, and the second one; on a machine that remembers nothing."""
+        try:
+            repository = opening.open_for_restore(self.world.store, self.world.namespace, None, passphrase)
+        except (WrongKey, KeyMissing):
+            return [False, False]
+        answers = []
+        for backup in (self.old, self.new):
+            try:
+                answers.append(restored(repository, backup.id) == CONTENT)
+            except Untrusted:
+                answers.append(False)
+        return answers
+
+    def ways(self) -> list[str]:
+        return [file.name for file in access.ways(self.world.store, self.renewed.record)]
+
+
+def test_a_passphrase_that_is_rotated_out_opens_no_earlier_generation() -> None:
+    place = RenewedPlace()
+    assert place.ways() == ["1.scrypt", "1.scrypt@1"]
+    rotated = place.rotate()
+    assert (rotated.added.name, [file.name for file in rotated.removed]) == ("2.scrypt", ["1.scrypt@1", "1.scrypt"])
+    assert place.ways() == ["2.scrypt"]
+    assert place.opened_by(OLD) == [False, False]
+    assert place.opened_by(NEW) == [True, True]
+
+
+def test_what_an_earlier_rotation_left_of_an_old_passphrase_is_taken_away_by_another_one() -> None:
+    place = RenewedPlace()
+    first = place.world.store.objects[f"keys/{place.renewed.record.recipient_digest}-1.scrypt"]
+    del place.world.store.objects[f"keys/{place.renewed.record.recipient_digest}-1.scrypt"]
+    before = dict(place.world.store.objects)
+    with pytest.raises(WrongKey, match="earlier generations only"):
+        place.rotate()
+    assert place.world.store.objects == before
+    place.world.store.objects[f"keys/{place.renewed.record.recipient_digest}-1.scrypt"] = first
+    access.add(place.world.store, place.renewed.record, place.world.namespace, place.renewed.identity, NEW)
+    del place.world.store.objects[f"keys/{place.renewed.record.recipient_digest}-1.scrypt"]
+    assert place.opened_by(OLD) == [True, False]
+    assert [file.name for file in place.rotate().removed] == ["1.scrypt@1"]
+    assert place.opened_by(OLD) == [False, False]
+    with pytest.raises(WrongKey, match=r"the new one opens 2\.scrypt already: if this is a repeat, the old one is gone"):
+        place.rotate()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fault_at_any_step_of_a_rotation_over_generations_leaves_a_way_in_and_a_repeat_ends_it(kind: str) -> None:
+    for at in range(80):
+        place = RenewedPlace()
+        faulty = FaultyStore(place.world.store, at, kind)
+        with contextlib.suppress(StorageUnavailable, Killed):
+            place.rotate(faulty)
+        if not faulty.reached:
+            break
+        assert [True, True] in (place.opened_by(OLD), place.opened_by(NEW)), (at, faulty.calls[at])
+        with contextlib.suppress(WrongKey, KeyMissing):  # where the old one went already, all is done
+            place.rotate()
+        assert (place.opened_by(OLD), place.opened_by(NEW)) == ([False, False], [True, True]), (at, faulty.calls[at])
+    else:
+        pytest.fail("a rotation makes more calls than were tried")
+    assert at > 10
+
+
+def test_a_way_into_an_earlier_generation_is_removed_by_who_opens_the_newest() -> None:
+    place = RenewedPlace()
+    store, record, name = place.world.store, place.renewed.record, place.world.namespace
+    wanted = access.ways(store, record)[1]
+    assert wanted == keyfiles.named(record, 1, "scrypt", 1)
+    access.remove(store, record, name, wanted, OLD)
+    assert (place.ways(), place.opened_by(OLD)) == (["1.scrypt"], [True, True])
+    with pytest.raises(InvalidSpec, match=r"no key file 1\.scrypt@1"):
+        access.remove(store, record, name, wanted, OLD)
+
+    place = RenewedPlace()
+    record = place.renewed.record
+    del place.world.store.objects[keyfiles.named(record, 1, "scrypt").key]
+    access.add(place.world.store, record, name, place.renewed.identity, NEW)
+    with pytest.raises(WrongKey):  # the old one opens an earlier generation alone: that is no way that remains
+        access.remove(place.world.store, record, name, keyfiles.named(record, 1, "scrypt"), OLD)
+    assert place.ways() == ["1.scrypt", "1.scrypt@1"]
+
+
+def test_the_newest_identity_in_a_persons_file_counts_and_nothing_of_theirs_is_sealed() -> None:
+    place = RenewedPlace()
+    record, theirs = place.renewed.record, Identity.generated()
+    ring = Identity(theirs.secret, older=(place.identity, place.renewed.identity.alone))
+    assert keyfiles.by_identity(place.world.store, record, ring) == (place.renewed.identity, True)
+    assert keyfiles.own(record, theirs) is None
+    first = Identity(theirs.secret, older=(place.identity,))
+    assert keyfiles.by_identity(place.world.store, record, first) == (place.identity, False)
+    third = access.renew(place.world.store, record, place.world.namespace, ring, NEW, (), fingerprint=place.renewed.fingerprint, now=NOW)
+    assert third.identity.older == (place.renewed.identity.alone, place.identity)
+    held = opened(place.world.store.read(keyfiles.named(third.record, 1, "scrypt").key), NEW)
+    assert theirs.text.encode() not in held
+
+
+def test_a_fingerprint_of_before_a_renewal_leads_back_and_a_later_one_does_not() -> None:
+    place = RenewedPlace()
+    store, old, new = place.world.store, place.trust, told(place.renewed)
+    repo_json = store.read(layout.REPO)
+    assert generations.goes_back(store, repo_json, new, old.fingerprint)
+    assert not generations.goes_back(store, repo_json, old, new.fingerprint)
+    assert not generations.goes_back(store, repo_json, new, new.fingerprint)
+    another = old.model_copy(update={"repository_id": "0" * 32})
+    assert not generations.goes_back(store, repo_json, another, old.fingerprint)
+    with pytest.raises(Untrusted, match="another repository"):
+        generations.goes_back(store, repo_json, new, "0" * 64)
+    del store.objects[layout.generation(2)]
+    assert generations.goes_back(store, repo_json, new, old.fingerprint), "whoever hides the renewal does not undo it"
+
+
+def test_a_renewal_that_is_there_already_is_told_by_its_fingerprint() -> None:
+    place = Place()
+    renewed = place.renew()
+    with pytest.raises(InvalidSpec, match=f"fingerprint to {renewed.fingerprint}"):
+        place.renew()
 
 
 def test_nothing_is_renewed_where_nothing_is_encrypted() -> None:
