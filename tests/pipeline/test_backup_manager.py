@@ -411,6 +411,31 @@ def test_a_damaged_backup_is_found_by_reading_it(manager: Manager, tmp_path: Pat
     assert (refused.code, (tmp_path / "back").exists()) == (65, False)
 
 
+def test_a_job_is_verified_with_what_is_wrong_in_its_chain(manager: Manager, tmp_path: Path) -> None:
+    """Its backup that was taken away, hidden or tampered with is not there to say whose it was."""
+    first, middle, last = (manager.record(JOB)["id"] for _ in range(3))
+    manager.record("plain")
+    manifests = {id_: next((tmp_path / "store").rglob(f"*{id_}.manifest.json")) for id_ in (first, middle, last)}
+    assert manager.run("verify", JOB, "--level", "1").code == 0
+
+    hidden = manifests[middle].rename(tmp_path / "hidden")
+    answer = manager.run("verify", JOB, "--level", "1", "--output", "json")
+    assert (answer.code, [each["id"] for each in answer.json["backups"]]) == (65, [first, last])
+    assert answer.json["problems"] == [f"Missing: chain {JOB} has no number 2: somebody took those backups away"]
+    assert manager.run("verify", "plain", "--level", "1").code == 0
+    assert manager.run("verify", last, "--level", "1").code == 0
+    hidden.rename(manifests[middle])
+
+    manifests[first].write_bytes(
+        manifests[first].read_bytes().replace(b'"partial":false', b'"partial":true').replace(b'"partial": false', b'"partial": true')
+    )
+    answer = manager.run("verify", JOB, "--level", "1", "--output", "json")
+    assert (answer.code, {each["id"]: each["ok"] for each in answer.json["backups"]}) == (65, {first: False, middle: True, last: True})
+    listed = manager.run("list", JOB, "--output", "json").json
+    assert [(each["id"], each["status"]) for each in listed] == [(first, "failed"), (middle, "completed"), (last, "completed")]
+    assert len(manager.run("list", "plain", "--output", "json").json) == 1
+
+
 def test_without_verification_damage_ends_a_restore_on_the_way_and_nothing_damaged_is_put_in_place(
     manager: Manager, source: Path, tmp_path: Path
 ) -> None:
@@ -425,6 +450,51 @@ def test_without_verification_damage_ends_a_restore_on_the_way_and_nothing_damag
     ended = manager.run("restore", JOB, "--target", str(back), "--no-verify")
     assert (ended.code, "CorruptData" in ended.err) == (65, True), ended
     assert all(path.read_bytes() == (source / path.relative_to(back)).read_bytes() for path in back.rglob("*") if path.is_file())
+
+
+def test_a_storage_without_its_repository_is_not_verified_in_silence(manager: Manager, source: Path, tmp_path: Path) -> None:
+    """A verifier without memory has the config alone to tell what should be there."""
+    manager.jobs = [{"id": "here", "source": str(source)}, {"id": "there", "source": str(source), "destination": str(tmp_path / "second")}]
+    assert manager.run("list", "--output", "json").json == []
+    manager.record("here")
+    answer = manager.run("verify", "--level", "1", "--output", "json")
+    assert (answer.code, answer.json["problems"]) == (0, []), "this machine knows that the other job never ran"
+    assert manager.run("list").code == 0
+
+    manager.record("there")
+    (tmp_path / "second").rename(tmp_path / "away")
+    manager.state = "verifier"
+    told = f"SourceUnavailable: storage {tmp_path / 'second'} holds no repository of site default: job there cannot be verified"
+    for mounted in (False, True):
+        if mounted:
+            (tmp_path / "second").mkdir()
+        answer = manager.run("verify", "--level", "1", "--output", "json")
+        assert (answer.code, answer.json["ok"], len(answer.json["backups"])) == (66, False, 1)
+        assert answer.json["problems"][0].startswith(told)
+        listed = manager.run("list", "--output", "json")
+        assert (listed.code, len(listed.json), listed.err.startswith(told)) == (66, 1, True)
+
+    manager.jobs[1]["enabled"] = False
+    assert manager.run("verify", "--level", "1").code == 0
+    assert manager.run("list").code == 0
+
+
+def test_a_repository_that_a_person_vouches_for_is_not_empty_when_it_is_gone(manager: Manager, tmp_path: Path) -> None:
+    manager.record(JOB)
+    manager.jobs = manager.jobs[:1]
+    fingerprint = manager.run("key", "list", "--output", "json").json["fingerprint"]
+    assert manager.run("list", "--trust", fingerprint).code == 0
+    (tmp_path / "store").rename(tmp_path / "away")
+    manager.state = "another machine"
+    for command in ("list", "verify", "doctor"):
+        answer = manager.run(command, "--trust", fingerprint)
+        assert (answer.code, "is not in the store" in answer.out + answer.err) == (77, True), (command, answer)
+    assert manager.run("list").code == 0, "nobody said that there is one"
+    (tmp_path / "store").mkdir()
+    for state in ("another machine", "state"):
+        manager.state = state
+        answer = manager.run("list", "--trust", fingerprint)
+        assert (answer.code, "is not in the store" in answer.err) == (77, True), (state, answer)
 
 
 def test_what_cannot_be_verified_is_said(manager: Manager) -> None:

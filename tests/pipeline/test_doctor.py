@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from iot_backup.crypto.identity import Identity
 from tests.pipeline.manager import Manager
 
 JOB = "historian"
@@ -84,6 +86,77 @@ def test_a_writer_key_that_nobody_admitted_is_told(manager: Manager, tmp_path: P
     key.write_bytes(os.urandom(32))
     level, detail = findings(manager, code=77)["storage local: this machine's key"]
     assert (level, "key admit" in detail) == ("problem", True)
+
+
+def test_a_renewed_repository_that_this_machine_forgot_is_told_as_the_next_run_tells_it(manager: Manager) -> None:
+    manager.record(JOB)
+    assert manager.run("key", "renew").code == 0
+    fingerprint = manager.run("key", "list", "--output", "json").json["fingerprint"]
+    manager.state = "forgotten"
+    level, detail = findings(manager, code=77)["storage local: this machine's key"]
+    assert (level, "renewed 1 times" in detail) == ("problem", True)
+    manager.record(JOB, code=77)
+    manager.state = "forgotten again"
+    assert manager.run("doctor", "--trust", fingerprint).code == 0
+    manager.record(JOB, "--trust", fingerprint)
+
+
+def test_an_unencrypted_repository_takes_no_second_machine(manager: Manager, tmp_path: Path) -> None:
+    manager.jobs[0]["encryption"] = False
+    manager.record(JOB)
+    fingerprint = hashlib.sha256((tmp_path / "store/site/default-plain/repo.json").read_bytes()).hexdigest()
+    manager.state = "another machine"
+    answer = manager.run("doctor", "--trust", fingerprint)
+    assert (answer.code, "only from the machine that made it" in answer.out) == (77, True), answer
+    manager.record(JOB, "--trust", fingerprint, code=77)
+    answer = manager.run("doctor", "--trust", fingerprint)
+    assert (answer.code, "only from the machine that made it" in answer.out) == (77, True), "with the key that the run made, too"
+
+
+def test_an_identity_is_for_restores_alone(manager: Manager, tmp_path: Path) -> None:
+    manager.record(JOB)
+    person = Identity.generated()
+    (tmp_path / "person").write_text(person.text)
+    assert manager.run("key", "add", "--recipient", person.recipient).code == 0
+    for without in (None, "  "):
+        answer = manager.run("doctor", "--identity", str(tmp_path / "person"), "--output", "json", BACKUP_ENCRYPTION_KEY=without)
+        (found,) = [each for each in answer.json if each["what"] == "storage local: repository"]
+        assert (answer.code, found["level"], "the next backup needs BACKUP_ENCRYPTION_KEY" in found["detail"]) == (0, "warning", True)
+    assert manager.run("doctor", "--identity", str(tmp_path / "person")).code == 0
+    assert manager.run("doctor", "--identity", str(tmp_path / "person"), BACKUP_ENCRYPTION_KEY="another").code == 77
+
+
+def test_a_newest_backup_that_is_known_to_be_damaged_is_told(manager: Manager, tmp_path: Path) -> None:
+    id_ = manager.record(JOB)["id"]
+    (archive,) = (tmp_path / "store").rglob(f"*{id_}*.age")
+    archive.chmod(0o660)
+    archive.write_bytes(archive.read_bytes()[:-1] + b"x")
+    assert manager.run("verify").code == 65
+    level, detail = findings(manager, code=65)[f"job {JOB}: newest backup"]
+    assert (level, f"{id_} was found damaged" in detail) == ("problem", True)
+    manager.record(JOB)
+    assert findings(manager)[f"job {JOB}: newest backup"][0] == "ok"
+
+
+def test_a_source_around_its_storage_is_told(manager: Manager, tmp_path: Path) -> None:
+    manager.storage = f"{{local: {{path: {tmp_path / 'source' / 'store'}}}}}"
+    level, detail = findings(manager, code=64)[f"job {JOB}: source"]
+    assert (level, "contains the storage" in detail) == ("problem", True)
+    checked = manager.run("config", "check")
+    assert (checked.code, f"job {JOB}: the source" in checked.err) == (64, True), checked
+    manager.record(JOB, code=64)
+    manager.jobs[0]["exclude"] = ["/store/"]
+    assert manager.run("config", "check").code == 0
+    findings(manager)
+
+
+def test_a_storage_that_nobody_can_make_is_told(manager: Manager, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in ("/proc/store", str(tmp_path / "file" / "store")):
+        manager.storage = f"{{local: {{path: {folder}}}}}"
+        level, detail = findings(manager, code=64)["storage local: repository"]
+        assert (level, "cannot be made" in detail) == ("problem", True)
+        manager.record(JOB, code=64)
 
 
 def test_a_config_with_faults_is_no_matter_for_it(manager: Manager) -> None:

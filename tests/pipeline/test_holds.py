@@ -193,6 +193,30 @@ def test_what_is_not_there_is_neither_held_nor_released(manager: Manager) -> Non
     assert holds(manager) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("release", "../../x"), "is not the id of a backup"),
+        (("add", "f" * 16, "--why", os.fsdecode(b"\xff")), "not UTF-8"),
+    ],
+)
+def test_what_no_hold_can_say_is_refused(manager: Manager, arguments: tuple[str, ...], words: str) -> None:
+    manager.record(JOB)
+    answer = manager.run("hold", *arguments)
+    assert (answer.code, words in answer.err) == (64, True), answer
+
+
+def test_a_machine_that_never_wrote_there_says_that_it_sees_no_holds(manager: Manager) -> None:
+    empty = manager.run("hold", "list", "--output", "json")
+    assert (empty.code, empty.json, empty.err) == (0, [], ""), "nothing is there"
+    id_ = manager.record(JOB)["id"]
+    assert manager.run("hold", "add", id_).code == 0
+    manager.state = "another machine"
+    blind = manager.run("hold", "list", "--output", "json")
+    assert (blind.code, blind.json) == (3, [])
+    assert blind.err.startswith("storage local was left out, and what is held there is not shown: ")
+
+
 @pytest.fixture
 def bucket(minio: Minio) -> str:
     return minio.bucket()

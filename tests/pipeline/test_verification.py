@@ -149,6 +149,48 @@ def test_an_odd_tree_is_restored_and_compared_and_the_scratch_folder_is_empty_ag
     assert not list(scratch.iterdir())
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+def test_modes_that_keep_their_own_user_out_hinder_no_restored_look(volume_site: Site, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for name in ("read only", "shut", "write only"):
+        (tree / name / "below").mkdir(parents=True)
+        (tree / name / "below" / "file").write_text(name)
+    (tree / "read only" / "link").symlink_to(tmp_path)
+    (tree / "hidden").write_text("hidden")
+    for name, mode in (("read only/below", 0o555), ("read only", 0o555), ("shut", 0), ("write only", 0o200), ("hidden", 0o200)):
+        (tree / name).chmod(mode)
+    world = Verified(volume_site, [volume_site.backup(tree).archive])
+    scratch, repository = volume_site.folder("scratch"), world.opened()
+    open_to_all(scratch)
+    os.chown(scratch, 12345, -1)
+    assert world.at(Level.RESTORED, scratch=scratch).ok  # and modules that are imported late are there
+    before = tmp_path.stat().st_mode
+    os.setegid(65532)
+    os.seteuid(12345)
+    try:
+        found = verify(repository, Wish(Level.RESTORED, scratch=scratch))
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+    assert found.ok, reasons(found)
+    assert found.backups[0].files == 4
+    assert (list(scratch.iterdir()), tmp_path.stat().st_mode) == ([], before)
+
+
+def test_a_file_that_this_user_may_not_read_is_a_problem_of_that_file(two: Verified, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = verify_restored._sha256
+
+    def refused(place: bytes, *more: object) -> str:
+        if place.endswith(b"a.bin"):
+            raise PermissionError(13, "Permission denied")
+        return read(place, *more)
+
+    monkeypatch.setattr(verify_restored, "_sha256", refused)
+    (backup,) = two.at(Level.RESTORED, scratch=two.site.folder("scratch"), ids=[two.ids[0]]).backups
+    ((reason, message),) = [(problem.reason, problem.message) for problem in backup.problems]
+    assert (reason, "'a.bin'" in message, backup.damaged, backup.files) == ("AccessDenied", True, False, 2)
+
+
 def test_a_restore_that_brings_back_something_else_is_told(two: Verified, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the restore had a defect: what it leaves is compared, not what it says."""
 
@@ -406,6 +448,17 @@ def test_a_backup_that_was_taken_away_leaves_its_number(two: Verified) -> None:
     found = two.at(Level.METADATA)
     assert (found.ok, found.missing) == (False, {"daily": ((1, 1),)})
     assert [backup.ok for backup in found.backups] == [True]
+
+
+def test_with_its_chain_a_backup_is_looked_at_beside_what_is_wrong_with_the_chain(grown: Verified) -> None:
+    grown.place.remove(grown.key(1, ".manifest.json"))
+    found = grown.at(Level.METADATA, ids=[grown.ids[0]], chains=["daily"])
+    assert ([backup.member.id for backup in found.backups], found.missing) == ([grown.ids[0]], {"daily": ((2, 2),)})
+    assert grown.at(Level.METADATA, ids=[grown.ids[0]], chains=["weekly"]).ok, "another chain's gaps are not asked for"
+    grown.change(grown.key(2, ".manifest.json"), flipped(0.5))
+    found = grown.at(Level.METADATA, ids=[grown.ids[0]], chains=["daily"])
+    assert [(backup.member.id, backup.ok) for backup in found.backups] == [(grown.ids[0], True), (grown.ids[2], False)]
+    assert grown.at(Level.METADATA, ids=[grown.ids[0]]).ok, "a backup by itself"
 
 
 class Beside:

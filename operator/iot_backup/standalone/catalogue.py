@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,16 +10,18 @@ from pathlib import Path
 from iot_backup.core import layout, spec
 from iot_backup.core import manifest as manifests
 from iot_backup.core.manifest import Manifest
-from iot_backup.errors import InvalidSpec, KeyMissing, RolledBack, SourceUnavailable, Untrusted
+from iot_backup.errors import InvalidSpec, IotBackupError, KeyMissing, RolledBack, SourceUnavailable, Untrusted
 from iot_backup.repository import floor, generations
 from iot_backup.repository.catalogue import Entry
 from iot_backup.repository.lineage import lineage
 from iot_backup.repository.opening import Repository, open_for_restore, open_to_look
 from iot_backup.repository.records import RepositoryRecord
+from iot_backup.repository.trust import vanished
 from iot_backup.repository.writing import found
 from iot_backup.standalone import environment, records, sites
 from iot_backup.standalone.config import Backup, Job
 from iot_backup.standalone.configfile import nearest
+from iot_backup.standalone.journal import Journal
 from iot_backup.standalone.machine import Machine
 from iot_backup.standalone.records import Record
 from iot_backup.standalone.sites import Site
@@ -62,10 +64,13 @@ class Key:
 def opened(site: Site, machine: Machine, key: Key, *, sealed: bool) -> Opened | None:
     """The site's repository; None where there is none and never was. `sealed`: also archives and indexes will be opened.
 
+    Untrusted for one that is remembered, or that a person vouches for, and is not there, or is another one.
     A remembered repository needs no key to be listed. One that is not must prove itself by its key, or be the one of `machine.fingerprint`.
     """
     memory = machine.state_of(site).memory()
     if memory is None and isinstance(site.target, spec.VolumeTarget) and not Path(site.target.mount).exists():
+        if machine.fingerprint:
+            raise vanished(machine.fingerprint)
         return None
     secrets = key.secrets(machine)
     repository = site.repository()
@@ -85,22 +90,60 @@ def opened(site: Site, machine: Machine, key: Key, *, sealed: bool) -> Opened | 
     return Opened(site, there, trust or _proven(store, there.record), memory)
 
 
-def listed(config: Backup, job: Job | None, machine: Machine, key: Key) -> tuple[list[Record], list[RolledBack]]:
-    """All backups, or those of one job, oldest first, and chains that show less than this machine remembers.
+def listed(config: Backup, job: Job | None, machine: Machine, key: Key) -> tuple[list[Record], list[IotBackupError]]:
+    """All backups, or those of one job, oldest first; and what is missed: chains that show less than this machine remembers, and
+    beside repositories that are there those that are not.
 
-    A backup that does not count has status failed and its error.
+    A backup that does not count has status failed and its error; nothing tells which job's it was, so each job of its chain has it.
     """
     where = [sites.of_job(config, job, machine.environ)] if job else sites.all_of(config, machine.environ)
     found_records: list[Record] = []
-    losses: list[RolledBack] = []
+    losses: list[IotBackupError] = []
+    without: list[Site] = []
     for site in where:
         there = opened(site, machine, key, sealed=False)
         if there is None:
+            without.append(site)
             continue
         entries = sorted(there.repository.catalogue.entries(), key=_age)
-        found_records.extend(record_of(there.root, entry) for entry in entries)
+        meant = entries if job is None else _of_job(entries, job, chains_of(config, job, entries, machine))
+        found_records.extend(record_of(there.root, entry) for entry in meant)
         losses.extend(_losses(there, entries))
-    return [record for record in found_records if job is None or record.job == job.id], losses
+    # Where nothing is anywhere, nothing was backed up yet, as far as anybody can tell: an empty list says so.
+    if job is None and len(without) < len(where):
+        losses.extend(error for site in without if (error := missed(config, site, machine)))
+    return found_records, losses
+
+
+def missed(config: Backup, site: Site, machine: Machine) -> SourceUnavailable | None:
+    """What to say of a storage that holds no repository; None where nobody can expect one.
+
+    Expected are jobs that are enabled. On a machine that ran a job of the config they are those that it has a record of a backup of; one that
+    ran none (a verifier) must take the config's word, and expects all.
+    """
+    ours = [job for job in config.jobs if job.enabled and sites.of_job(config, job, machine.environ).label == site.label]
+    try:
+        ran = {job.id: Journal(machine.state).of(job.id) for job in config.jobs}
+    except OSError:
+        ran = {job.id: [] for job in config.jobs}  # records of another user tell us nothing
+    expected = [job.id for job in ours if not any(ran.values()) or any(record.id for record in ran[job.id])]
+    if not expected:
+        return None
+    whose = f"job{'' if len(expected) == 1 else 's'} {', '.join(expected)}"
+    return SourceUnavailable(
+        f"storage {site.storage} holds no repository of site {site.name}: {whose} cannot be verified. Is the storage mounted, and backup.site right?"
+    )
+
+
+def chains_of(config: Backup, job: Job, entries: Iterable[Entry], machine: Machine) -> set[str]:
+    """The chains that hold a backup of the job, and the one that its next backup belongs to."""
+    held = {entry.member.chain for entry in entries if entry.manifest and entry.manifest.source.job == job.id}
+    return held | {sites.chain(config, job, machine.environ)}
+
+
+def _of_job(entries: Iterable[Entry], job: Job, chains: Collection[str]) -> list[Entry]:
+    """The job's backups, and what does not count in its chains."""
+    return [e for e in entries if (e.manifest.source.job == job.id if e.manifest else e.member.chain in chains)]
 
 
 def _losses(there: Opened, entries: list[Entry]) -> Iterator[RolledBack]:
@@ -176,9 +219,11 @@ def newest(
     return there, last
 
 
-def of_job(there: Opened, job: Job) -> list[Manifest]:
-    """The job's backups that count."""
-    return [entry.manifest for entry in there.repository.catalogue.entries() if entry.manifest and entry.manifest.source.job == job.id]
+def of_job(config: Backup, there: Opened, job: Job, machine: Machine) -> tuple[list[str], set[str]]:
+    """Ids of the job's backups and of what does not count in its chains, and those chains."""
+    entries = there.repository.catalogue.entries()
+    chains = chains_of(config, job, entries, machine)
+    return [entry.member.id for entry in _of_job(entries, job, chains)], chains
 
 
 def is_id(text: str) -> bool:
@@ -217,10 +262,15 @@ def unsealed(there: Opened, machine: Machine, key: Key) -> Opened:
 
 
 def _vouched(store: Store, fingerprint: str | None, memory: Memory | None) -> spec.Trust | None:
-    """Trust in the repository that a person named, or in what is remembered, where it was renewed since. Untrusted if it is another one."""
-    repo_json = found(store, layout.REPO) if fingerprint else None
-    if repo_json is None or fingerprint is None:
+    """Trust in the repository that a person named, if one did, or in what is remembered, where it was renewed since.
+
+    Untrusted if it is another one, or none is there: it was, when it was named.
+    """
+    if fingerprint is None:
         return None
+    repo_json = found(store, layout.REPO)
+    if repo_json is None:
+        raise vanished(fingerprint)
     if memory and generations.goes_back(store, repo_json, memory.trust, fingerprint):
         return memory.trust
     return _trust(generations.accepted(store, repo_json, fingerprint), fingerprint)

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from iot_backup.errors import InvalidSpec
 from iot_backup.standalone import apart, environment, sites
-from iot_backup.standalone.config import Backup
+from iot_backup.standalone.config import Backup, Job
 from iot_backup.standalone.configfile import Problem
 from iot_backup.standalone.notifying import channels
 
@@ -48,14 +49,27 @@ class Summary:
 
 
 def summary(backup: Backup, environ: Mapping[str, str], state: Path | None = None) -> Summary:
-    """Pure but for `environ`, and for links on the way to `state`: this machine's state folder."""
+    """Pure but for `environ`, and for links on the way to sources, storages and `state`: this machine's state folder.
+
+    InvalidSpec for a job that every run refuses: its source lies around its storage.
+    """
     lines = []
     for job in backup.jobs:
+        check_apart(backup, job, environ)
         site = sites.of_job(backup, job, environ)
         chain = sites.chain(backup, job, environ)
         lines.append(Line(job.id, job.name, job.type, job.source, site.storage, site.name, chain, job.encryption, job.enabled))
     exposed = [apart.exposed(job, state) for job in backup.jobs] if state is not None else []
     return Summary(tuple(lines), (*_warnings(backup, environ), *filter(None, exposed)))
+
+
+def check_apart(backup: Backup, job: Job, environ: Mapping[str, str]) -> None:
+    """InvalidSpec for a job whose source lies around a storage that it writes or copies to: every run of it refuses."""
+    for site in (sites.of_job(backup, job, environ), *sites.copies_of(backup, job, environ)):
+        try:
+            apart.check_source(job, Path(job.source).resolve(), site)
+        except InvalidSpec as error:
+            raise InvalidSpec(f"job {job.id}: {error.message}") from error
 
 
 def plain(problem: Problem) -> dict[str, Any]:

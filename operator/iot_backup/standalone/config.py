@@ -22,6 +22,8 @@ from iot_backup.core.spec import Globs
 from iot_backup.errors import IotBackupError
 
 LOCAL, S3, AZURE = "local", "s3", "azure"
+LONGEST_NAME = 63
+"""Characters of what object keys are built from, as `core.layout.checked` has it."""
 PLAIN_SUFFIX = "-plain"
 """What the name of a site's repository without encryption ends with: one repository has one cipher."""
 

@@ -119,6 +119,12 @@ def _contradictions(backup: Backup) -> Iterator[tuple[Any, ...]]:
     """What each value by itself does not show: path, message, nearest."""
     if backup.site.endswith(config.PLAIN_SUFFIX):
         yield ("backup", "site"), f"must not end with {config.PLAIN_SUFFIX}: that is the name of its repository without encryption"
+    elif any(not job.encryption for job in backup.jobs) and len(backup.site + config.PLAIN_SUFFIX) > config.LONGEST_NAME:
+        most = config.LONGEST_NAME - len(config.PLAIN_SUFFIX)
+        yield (
+            ("backup", "site"),
+            f"is too long for jobs without encryption, whose repository's name ends with {config.PLAIN_SUFFIX}: it has at most {most} characters",
+        )
     ids: set[str] = set()
     for number, job in enumerate(backup.jobs):
         path = ("backup", "jobs", number)

@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
-from iot_backup.core import layout
+from iot_backup.core import layout, spec
 from iot_backup.core.manifest import Manifest
 from iot_backup.crypto.signing import WriterKey
 from iot_backup.errors import InvalidSpec, IotBackupError, SourceUnavailable, Untrusted
-from iot_backup.repository import holds
+from iot_backup.repository import holds, writing
 from iot_backup.repository.holds import Held, Unreadable
 from iot_backup.repository.opening import Repository, open_for_backup
-from iot_backup.standalone import environment, records, sites
+from iot_backup.standalone import catalogue, environment, records, sites
 from iot_backup.standalone.config import Backup
 from iot_backup.standalone.machine import Machine
 from iot_backup.standalone.sites import Site
@@ -66,7 +67,10 @@ class Released:
 
 
 def listed(config: Backup, machine: Machine) -> Told:
-    """All of the repositories that this machine writes or copies to, each hold once. What the storage raises, if none can be asked."""
+    """All of the repositories that this machine writes or copies to, each hold once; others of the config, which it does not know, are told.
+
+    What the storage raises, if none can be asked.
+    """
     answers, failures = _asked(config, machine, lambda repository, _: holds.looked_at(repository.catalogue))
     if failures and not answers:
         raise next(iter(failures.values()))
@@ -78,7 +82,27 @@ def listed(config: Backup, machine: Machine) -> Told:
             line = lines.get(key) or Line((), held.chain, held.id, held.reason, held.time, held.message)
             lines[key] = replace(line, storages=(*line.storages, site.storage))
         unreadable += [_unreadable(site, each) for each in bad]
-    return Told((*lines.values(), *unreadable), _problems(failures, "and what is held there is not shown"))
+    asked = {site.label for site, _ in answers} | {site.label for site in failures}
+    strange = {site: error for site in _all(config, machine) if site.label not in asked and (error := _strange(site, machine))}
+    return Told((*lines.values(), *unreadable), _problems(failures | strange, "and what is held there is not shown"))
+
+
+def _all(config: Backup, machine: Machine) -> list[Site]:
+    """Every repository that a job writes or copies to, each once."""
+    of_jobs = (s for j in config.jobs for s in (sites.of_job(config, j, machine.environ), *sites.copies_of(config, j, machine.environ)))
+    return list({site.label: site for site in of_jobs}.values())
+
+
+def _strange(site: Site, machine: Machine) -> IotBackupError | None:
+    """Why nobody can tell what is held in a storage that this machine does not write to; None where no repository is."""
+    if isinstance(site.target, spec.VolumeTarget) and not Path(site.target.mount).exists():
+        return None
+    try:
+        if writing.found(open_store(site.repository(), environment.secrets(machine.environ)), layout.REPO) is None:
+            return None
+    except IotBackupError as error:
+        return error
+    return Untrusted("it holds a repository that this machine does not know, since it never wrote there. Ask on the machine that does")
 
 
 def _unreadable(site: Site, hold: Unreadable) -> Line:
@@ -92,9 +116,14 @@ def added(config: Backup, id_: str, message: str, machine: Machine, now: datetim
     """Hold a backup in every storage that has it, but where it is damaged in the one it was written to alone: no retention takes it, nor what it
     builds on.
 
-    SourceUnavailable if there is none of that id; where it was held nowhere, what the first storage that could not do so raised: Busy if
+    InvalidSpec for a message that is no text. SourceUnavailable if there is none of that id; where it was held nowhere, what the first storage that could not do so raised: Busy if
     retention was first.
     """
+
+    try:
+        message.encode()
+    except UnicodeEncodeError as error:  # an argument's bytes that are no UTF-8
+        raise InvalidSpec("the sentence that says why is not UTF-8 text: write it in UTF-8, or leave it out") from error
 
     def held(repository: Repository, writer: WriterKey) -> Manifest | None:
         entry = next((each for each in repository.catalogue.entries() if each.manifest and each.manifest.id == id_), None)
@@ -116,7 +145,10 @@ def added(config: Backup, id_: str, message: str, machine: Machine, now: datetim
 
 
 def released(config: Backup, id_: str, reason: str, machine: Machine) -> Released:
-    """Release a hold wherever it lies. InvalidSpec if it lies nowhere; where a storage could not be asked, what that one raised."""
+    """Release a hold wherever it lies. InvalidSpec if it lies nowhere, or for what is no id; where a storage could not be asked, what that
+    one raised."""
+    if not catalogue.is_id(id_):
+        raise InvalidSpec(f"{id_!r} is not the id of a backup (16 hex digits): look at `backup-manager hold list`")
     answers, failures = _asked(config, machine, lambda repository, _: holds.released(repository, id_, reason))
     storages = tuple(site.storage for site, was_there in answers if was_there)
     if not storages:

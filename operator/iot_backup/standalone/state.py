@@ -132,7 +132,14 @@ class State:
 
     @property
     def has_writer_key(self) -> bool:
-        return (self.folder / _KEY).exists()
+        """Whether this machine ever wrote to the repository. AccessDenied where nobody lets us look."""
+        try:
+            (self.folder / _KEY).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise self._refused(error) from error
+        return True
 
     def writer_key(self) -> bytes:
         """This machine's key for the repository, made at the first call and never again. AccessDenied, CorruptData."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import io
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -73,7 +74,8 @@ def _contents(ahead: Ahead) -> Iterator[tuple[bytes, bytes]]:
 def _text(content: bytes) -> list[str] | None:
     """Its lines; None for what is no text."""
     try:
-        return None if b"\0" in content else content.decode().splitlines(keepends=True)
+        # A form feed or a U+2028 ends no line, though `splitlines` says so.
+        return None if b"\0" in content else list(io.StringIO(content.decode(), newline="\n"))
     except UnicodeDecodeError:
         return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,10 +38,19 @@ class Answer:
     found: tuple[Verification, ...]
     notes: tuple[str, ...] = ()
     """What becomes of the backups that are damaged."""
+    absent: tuple[SourceUnavailable, ...] = ()
+    """Storages without the repository that jobs of the config should have there."""
+
+    @property
+    def ok(self) -> bool:
+        """Of what was found."""
+        return all(each.ok for each in self.found)
 
     @property
     def exit_code(self) -> int:
-        return 0 if all(each.ok for each in self.found) else CorruptData.exit_code
+        if not self.ok:
+            return CorruptData.exit_code
+        return SourceUnavailable.exit_code if self.absent else 0
 
     @property
     def backups(self) -> Sequence[Verified]:
@@ -57,7 +66,7 @@ class Answer:
             for chain, gaps in each.missing.items()
             for first, last in gaps
         ]
-        return own + gone
+        return own + gone + [records.spoken(error) for error in self.absent]
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -78,6 +87,15 @@ class Answer:
         ]
 
 
+@dataclass(frozen=True)
+class _Meant:
+    """What to look at in one repository. All of it where neither is said."""
+
+    there: Opened
+    ids: Collection[str] = ()
+    chains: Collection[str] = ()
+
+
 def verified(config: Backup, wanted: str | None, asked: Asked, machine: Machine, stop: Stop) -> Answer:
     """Look at one backup, a job's backups or all. Nothing in a storage is changed; this machine remembers what is damaged. What
     `worker.verify.verify` raises.
@@ -86,11 +104,17 @@ def verified(config: Backup, wanted: str | None, asked: Asked, machine: Machine,
     """
     found: list[Verification] = []
     notes: list[str] = []
-    for there, ids in _wanted(config, wanted, asked, machine, stop):
+    absent: list[SourceUnavailable] = []
+    for meant in _wanted(config, wanted, asked, machine, stop):
+        if isinstance(meant, SourceUnavailable):
+            absent.append(meant)
+            continue
+        there = meant.there
         with tempfile.TemporaryDirectory(prefix="iot-backup-verify-", dir=asked.scratch) as scratch:
             wish = Wish(
                 level=Level(asked.level),
-                ids=ids,
+                ids=meant.ids,
+                chains=meant.chains,
                 percent=asked.percent,
                 scratch=Path(scratch),
                 floors={chain: head.floor for chain, head in there.memory.heads.items()} if there.memory else {},
@@ -98,8 +122,8 @@ def verified(config: Backup, wanted: str | None, asked: Asked, machine: Machine,
             )
             found.append(verify(there.repository, wish))
         notes += _remembered(there, found[-1], asked, machine)
-    answer = Answer(tuple(found), tuple(notes))
-    if not answer.backups and not answer.exit_code:
+    answer = Answer(tuple(found), tuple(notes), tuple(absent))
+    if not answer.backups and answer.ok:
         raise SourceUnavailable(
             "no storage of the config holds a backup: there is nothing to verify. Is the storage mounted, and backup.site right?"
         )
@@ -135,24 +159,30 @@ def _remembered(there: Opened, found: Verification, asked: Asked, machine: Machi
             yield f"this could not be remembered: {records.spoken(error)}"
 
 
-def _wanted(config: Backup, wanted: str | None, asked: Asked, machine: Machine, stop: Stop) -> Iterator[tuple[Opened, list[str]]]:
-    """Repositories, and in each the backups that are meant; none: all. Retention of this machine is kept away until the next one is asked for."""
+def _wanted(config: Backup, wanted: str | None, asked: Asked, machine: Machine, stop: Stop) -> Iterator[_Meant | SourceUnavailable]:
+    """What is meant of each repository, or that a storage lacks one. Retention of this machine is kept away until the next one is asked for."""
     sealed = asked.level >= Level.CONTENT
-    if wanted is None or any(job.id == wanted for job in config.jobs):
-        job = sites.job(config, wanted) if wanted else None
-        for site in [sites.of_job(config, job, machine.environ)] if job else sites.all_of(config, machine.environ):
+    if wanted is None:
+        for site in sites.all_of(config, machine.environ):
             with machine.state_of(site).reading(VERIFYING, stop.is_set):
                 there = catalogue.opened(site, machine, asked.key, sealed=sealed)
-                if there is None and job is None:
-                    continue
-                ids = [] if there is None or job is None else [m.id for m in catalogue.of_job(there, job)]
-                if there is None or (job is not None and not ids):
-                    raise SourceUnavailable(f"job {wanted} has no backup in storage {site.storage}: there is nothing to verify")
-                yield there, ids
-        return
-    there, manifest = catalogue.chosen(config, wanted, None, machine, asked.key)
-    with machine.state_of(there.site).reading(VERIFYING, stop.is_set):
-        yield catalogue.unsealed(there, machine, asked.key) if sealed else there, [manifest.id]
+                if there is not None:
+                    yield _Meant(there)
+                elif missed := catalogue.missed(config, site, machine):
+                    yield missed
+    elif any(job.id == wanted for job in config.jobs):
+        job = sites.job(config, wanted)
+        site = sites.of_job(config, job, machine.environ)
+        with machine.state_of(site).reading(VERIFYING, stop.is_set):
+            there = catalogue.opened(site, machine, asked.key, sealed=sealed)
+            ids, chains = catalogue.of_job(config, there, job, machine) if there else ([], set())
+            if there is None or not ids:
+                raise SourceUnavailable(f"job {wanted} has no backup in storage {site.storage}: there is nothing to verify")
+            yield _Meant(there, ids, chains)
+    else:
+        there, manifest = catalogue.chosen(config, wanted, None, machine, asked.key)
+        with machine.state_of(there.site).reading(VERIFYING, stop.is_set):
+            yield _Meant(catalogue.unsealed(there, machine, asked.key) if sealed else there, [manifest.id])
 
 
 def _result(backup: Verified) -> str:

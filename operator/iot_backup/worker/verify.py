@@ -57,7 +57,9 @@ class Wish:
 
     level: Level
     ids: Collection[str] = ()
-    """Backups, with all that they build on; none: all of the repository."""
+    """Backups, with all that they build on; none, and no `chains`: all of the repository."""
+    chains: Collection[str] = ()
+    """Beside `ids`: what is wrong with these chains is told, too: backups that do not count, and numbers that no backup has."""
     chain: str | None = None
     """Only this one."""
     percent: float = EVERYTHING
@@ -134,13 +136,20 @@ def verify(repository: Repository, wish: Wish) -> Verification:
     _check_wish(repository, wish)
     repository = replace(repository, store=ReadOnly(repository.store), catalogue=repository.catalogue.over(ReadOnly(repository.store)))
     entries = repository.catalogue.entries(wish.chain)
-    wanted = _wanted(sorted(entries, key=_age), wish.ids, repository.namespace)
+    wanted = _wanted(sorted(entries, key=_age), wish, repository.namespace)
     whole = wish.level >= Level.STORED and wish.percent >= EVERYTHING
     inspector = Inspector(repository.store, entries, Flow(wish.stop).check)
     problems = [Problem.of(error) for error in _of_the_whole(repository, entries, wish)]
     backups = tuple(_passed_over(repository, _verified(repository, inspector, entry, wish, whole=whole)) for entry in wanted)
-    missing = {} if wish.ids else gaps((entry.manifest for entry in entries if entry.manifest), removals.numbers(repository.catalogue))
-    return Verification(backups, tuple(problems), missing)
+    return Verification(backups, tuple(problems), _missing(repository, entries, wish))
+
+
+def _missing(repository: Repository, entries: Sequence[Entry], wish: Wish) -> dict[str, tuple[Gap, ...]]:
+    """Of the wished chains; of all where nothing is wished for, and of none where it is backups alone."""
+    if wish.ids and not wish.chains:
+        return {}
+    judged = (entry.manifest for entry in entries if entry.manifest and (not wish.chains or entry.member.chain in wish.chains))
+    return gaps(judged, removals.numbers(repository.catalogue))
 
 
 def _check_wish(repository: Repository, wish: Wish) -> None:
@@ -154,12 +163,14 @@ def _check_wish(repository: Repository, wish: Wish) -> None:
         raise InvalidSpec(f"{wish.percent} % of the files cannot be verified: more than 0, and 100 at most")
 
 
-def _wanted(entries: Sequence[Entry], ids: Collection[str], namespace: str) -> tuple[Entry, ...]:
-    if not ids:
+def _wanted(entries: Sequence[Entry], wish: Wish, namespace: str) -> tuple[Entry, ...]:
+    if not wish.ids and not wish.chains:
         return tuple(entries)
-    if absent := sorted(set(ids) - {entry.member.id for entry in entries}):
+    if absent := sorted(set(wish.ids) - {entry.member.id for entry in entries}):
         raise SourceUnavailable(f"the store has no backup {', '.join(absent)} of namespace {namespace}: correct the id, or the chain")
-    return with_parents((entry for entry in entries if entry.member.id in ids), entries)
+    # Whose backup it was, only its manifest could tell: of one that does not count, the chain must do.
+    meant = (e for e in entries if e.member.id in wish.ids or (e.manifest is None and e.member.chain in wish.chains))
+    return with_parents(meant, entries)
 
 
 def _age(entry: Entry) -> tuple[str, datetime, int, str]:

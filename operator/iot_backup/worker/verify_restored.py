@@ -8,15 +8,17 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from iot_backup.core.manifest import Manifest
-from iot_backup.errors import CorruptData, WrongKey
+from iot_backup.errors import AccessDenied, CorruptData, WrongKey
 from iot_backup.repository.catalogue import Entry
 from iot_backup.repository.opening import Repository
 from iot_backup.worker.extract import Rules
 from iot_backup.worker.flow import Flow, Stop
-from iot_backup.worker.index import DEVICES, FILE, HARD_LINK, ROOT, SUPERSEDED, SYMLINK, Row
+from iot_backup.worker.index import DEVICES, FILE, FOLDER, HARD_LINK, ROOT, SUPERSEDED, SYMLINK, Row
 from iot_backup.worker.members import is_of_kind
 from iot_backup.worker.room import check_room
 from iot_backup.worker.selection import EVERYTHING
@@ -46,8 +48,36 @@ def check(repository: Repository, entries: Sequence[Entry], manifest: Manifest, 
     except (CorruptData, WrongKey) as error:
         checked.problems.append(error)
     finally:
-        shutil.rmtree(folder)
+        _remove(folder)
     return checked
+
+
+def _remove(folder: Path) -> None:
+    """The scratch folder with all in it, whatever modes were restored. AccessDenied."""
+    try:
+        _open_up(folder)
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise AccessDenied(
+            f"{folder}, which the backup was restored into, cannot be removed by user {os.geteuid()}: {error.strerror}. Remove it, and "
+            "verify as a user who may write all that is restored."
+        ) from error
+
+
+def _open_up(folder: Path) -> None:
+    """Let this user list and empty each folder: only root may without the bits of its mode, and not in every container. No link is followed."""
+    _let_in(folder)
+    for place, folders, _ in os.walk(folder):  # each folder is let into before it is listed
+        for name in folders:
+            _let_in(Path(place, name))
+
+
+def _let_in(folder: Path) -> None:
+    """Nothing for a link, for what is not there, and for another user's folder: whoever looks into it finds out whether that matters."""
+    with suppress(PermissionError, FileNotFoundError):
+        found = folder.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+            folder.chmod(stat.S_IRWXU)
 
 
 def _restored(repository: Repository, entries: Sequence[Entry], manifest: Manifest, folder: Path, stop: Stop) -> Unpacked:
@@ -79,20 +109,26 @@ class _Comparison:
             if row.kind in DEVICES and not self._devices:
                 continue
             paths += 1
-            differences = [*self._differences(row)]
+            try:
+                differences = [*self._differences(row)]
+            except PermissionError as error:
+                self._tell(AccessDenied(f"after a restore user {os.geteuid()} cannot look at {row.path!r}: {error.strerror}"))
+                continue
+            if row.kind == FOLDER:
+                _let_in(Path(os.fsdecode(self._place(row.path))))  # it was compared; what is in it comes next
             if differences:
-                self._tell(f"{row.path!r} came back with another {', '.join(differences)}")
+                self._tell(CorruptData(f"after a restore {row.path!r} came back with another {', '.join(differences)}"))
             elif row.kind == FILE:
                 self._checked.files += 1
                 self._checked.bytes += row.size
         found = 1 + sum(len(folders) + len(files) for _, folders, files in os.walk(self._top))
         if found != paths:
-            self._tell(f"the restored tree has {found} paths, and the index {paths}")
+            self._tell(CorruptData(f"after a restore the restored tree has {found} paths, and the index {paths}"))
 
-    def _tell(self, what: str) -> None:
+    def _tell(self, problem: AccessDenied | CorruptData) -> None:
         self._checked.damaged += 1
         if self._checked.damaged <= _NAMED:
-            self._checked.problems.append(CorruptData(f"after a restore {what}"))
+            self._checked.problems.append(problem)
 
     def _differences(self, row: Row) -> Iterator[str]:
         place = self._place(row.path)
@@ -108,7 +144,7 @@ class _Comparison:
             if not os.path.samestat(found, os.lstat(self._place(row.link))):
                 yield "file behind it"
             return
-        if row.kind == FILE and (found.st_size != row.size or _sha256(place) != row.sha256):
+        if row.kind == FILE and (found.st_size != row.size or _sha256(place, found) != row.sha256):
             yield "content"
         if row.kind == SYMLINK and os.readlink(place) != row.link:
             yield "target"
@@ -130,12 +166,24 @@ class _Comparison:
         return self._top if path == ROOT else os.path.join(self._top, path)
 
 
-def _sha256(place: bytes) -> str:
+def _sha256(place: bytes, found: os.stat_result) -> str:
+    """PermissionError only for another user's file: our own is read in whatever mode it came back."""
     digest = hashlib.sha256()
-    with open(place, "rb") as file:
+    with _opened(place, stat.S_IMODE(found.st_mode)) as file:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _opened(place: bytes, mode: int) -> BinaryIO:
+    try:
+        return open(place, "rb")
+    except PermissionError:
+        os.chmod(place, mode | stat.S_IRUSR)
+        try:
+            return open(place, "rb")
+        finally:
+            os.chmod(place, mode)
 
 
 def _xattrs(place: bytes) -> tuple[tuple[bytes, bytes], ...]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from iot_backup.standalone import texts
 from iot_backup.standalone.diff import differences
 from iot_backup.worker.index import Row
 
@@ -43,3 +44,12 @@ def test_every_path_that_differs_is_told_once(old: list[Row], new: list[Row], ex
 def test_sizes_are_those_of_each_side() -> None:
     (found,) = differences(iter([row("a", size=1)]), iter([row("a", size=2)]))
     assert found.plain() == {"change": "changed", "path": "a", "kind": "file", "what": ["content"], "old_size": 1, "new_size": 2}
+
+
+@pytest.mark.parametrize("within", ["\f", "\v", "\x1c", "\x85", "\u2028", "\r"])
+def test_only_a_line_feed_ends_a_line_of_a_text(within: str) -> None:
+    assert texts._text(f"a{within}b\nx\r\n\nend".encode()) == [f"a{within}b\n", "x\r\n", "\n", "end"]
+
+
+def test_what_is_no_text_has_no_lines() -> None:
+    assert (texts._text(b"a\0b"), texts._text(b"\xff"), texts._text(b"")) == (None, None, [])

@@ -116,6 +116,16 @@ with State(Path(sys.argv[1]), "default@local").alone("daily"):
 """
 
 
+def test_a_folder_that_nobody_lets_us_look_into_is_not_taken_for_empty(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_path: Path, **_how: object) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    assert not state.has_writer_key
+    monkeypatch.setattr(Path, "stat", refused)
+    with pytest.raises(AccessDenied, match="cannot be used"):
+        _ = state.has_writer_key
+
+
 def test_a_chain_is_held_by_one_process_and_freed_by_its_death(state: State) -> None:
     command = [sys.executable, "-c", _HOLD, str(state.folder.parent)]
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"PYTHONPATH": "operator"}, text=True)
