@@ -67,8 +67,12 @@ def test_a_run_costs_a_handful_of_writes(platform: Platform, ended: dict[str, Js
     platform.completed("Backup", name)
     writes = [f for f in platform.get("Backup", name)["metadata"]["managedFields"] if f["manager"] == "iot-backup-operator"]
     assert {f.get("subresource") for f in writes} == {"status"}
-    told = [e["reason"] for e in platform.events(name, "Backup")]
-    assert told in (["Running", "Completed"], ["Completed"])
+
+    def told() -> list[str]:
+        return [e["reason"] for e in platform.events(name, "Backup")]
+
+    wait_for(lambda: "Completed" in told(), 30, what=f"the event of {name}'s end is there")  # it is told after the status
+    assert told() in (["Running", "Completed"], ["Completed"])
 
 
 def test_events_tell_each_transition_once(platform: Platform, ended: dict[str, Json]) -> None:
