@@ -29,6 +29,7 @@ from tests.contract.payload import PART, payload
 from tests.minio import accounts
 from tests.minio.proxy import faulty
 from tests.minio.server import running
+from tests.mounting import disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,20 +141,14 @@ def test_credentials_without_the_right_are_told_what_they_lack(minio: Minio, buc
 
 
 def test_a_full_store_is_told_and_publishes_nothing(minio_binary: Path, tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(disk)], check=True)
-    try:
-        with running(minio_binary, tmp_path / "server", data=disk / "data") as server:
-            bucket = server.bucket()
-            store = S3Store(location(server, bucket), timing=QUICK)
-            # Parts go up at once, and of each MinIO says something else: 500 and 507, but 404 NoSuchUpload too. One of them is heard.
-            with pytest.raises((StorageFull, StorageUnavailable), match=r"the store is full or its quota|NoSuchUpload.* Is it full"):
-                store.create_stream(KEY, (bytes(1 << 20) for _ in range(200)))
-            assert server.keys(bucket) == set()
-            assert server.open_uploads(bucket, KEY) == []
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    with disk(tmp_path / "disk", "40m") as small, running(minio_binary, tmp_path / "server", data=small / "data") as server:
+        bucket = server.bucket()
+        store = S3Store(location(server, bucket), timing=QUICK)
+        # Parts go up at once, and of each MinIO says something else: 500 and 507, but 404 NoSuchUpload too. One of them is heard.
+        with pytest.raises((StorageFull, StorageUnavailable), match=r"the store is full or its quota|NoSuchUpload.* Is it full"):
+            store.create_stream(KEY, (bytes(1 << 20) for _ in range(200)))
+        assert server.keys(bucket) == set()
+        assert server.open_uploads(bucket, KEY) == []
 
 
 def test_an_untrusted_certificate_is_told_at_once_and_not_after_a_minute_of_retries(minio: Minio, bucket: str) -> None:

@@ -26,6 +26,7 @@ from iot_backup.errors import (
 from iot_backup.repository.writing import settled
 from iot_backup.storage.volume import VolumeStore
 from tests.contract.payload import blocks
+from tests.mounting import disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,11 +46,8 @@ def volume(mount: Path, group: int = GROUP) -> VolumeStore:
 @pytest.fixture
 def tiny(tmp_path: Path) -> Iterator[Path]:
     """A disk of 4 MiB."""
-    mount = tmp_path / "tiny"
-    mount.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(mount)], check=True)
-    yield mount
-    subprocess.run(["umount", str(mount)], check=True)
+    with disk(tmp_path / "tiny", "4m") as mount:
+        yield mount
 
 
 @needs_root

@@ -53,6 +53,20 @@ def volume_site(seed: Site, tmp_path: Path) -> Site:
     return seed.elsewhere(folder_place(tmp_path), tmp_path)
 
 
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """An empty folder, to be backed up once something is in it."""
+    (tmp_path / "source").mkdir()
+    return tmp_path / "source"
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """An empty folder, to be restored into."""
+    (tmp_path / "target").mkdir()
+    return tmp_path / "target"
+
+
 @pytest.fixture(scope="session")
 def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small tree with names and contents that are easy to recognise."""

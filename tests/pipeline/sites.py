@@ -5,9 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -224,17 +222,6 @@ def _kept(secrets_dir: Path, secret: str, key: str, file: str, value: bytes) -> 
 
 def new_key() -> bytes:
     return secrets.token_bytes(32)
-
-
-@contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A file system of its own with room for `size`, such as 8m."""
-    folder.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def open_to_all(folder: Path) -> None:

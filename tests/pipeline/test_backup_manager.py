@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from iot_backup.crypto.identity import Identity
+from tests.mounting import mounted
 from tests.pipeline.manager import PASSPHRASE, Manager, ended, interrupt, wait_until
 from tests.pipeline.roundtrip import facts
 from tests.pipeline.worker_process import ROOT
@@ -240,14 +241,9 @@ def test_a_source_around_a_storage_that_it_leaves_out_is_backed_up(manager: Mana
 
 def test_a_storage_that_another_path_leads_to_is_not_backed_up_into_itself(manager: Manager, tmp_path: Path, source: Path) -> None:
     manager.record(JOB)
-    (source / "again").mkdir()
-    if os.geteuid() or subprocess.run(["mount", "--bind", tmp_path / "store", source / "again"], check=False).returncode:
-        pytest.skip("needs the right to mount")
-    try:
+    with mounted(source / "again", "--bind", str(tmp_path / "store")):
         sizes = [manager.record(JOB)["source_bytes"] for _ in range(2)]
         (warning,) = manager.record(JOB)["warnings"]
-    finally:
-        subprocess.run(["umount", source / "again"], check=True)
     assert sizes[0] == sizes[1]
     assert warning.startswith("FilesSkipped: ")
     assert "again: holds backups" in warning
@@ -465,8 +461,8 @@ def test_a_storage_without_its_repository_is_not_verified_in_silence(manager: Ma
     (tmp_path / "second").rename(tmp_path / "away")
     manager.state = "verifier"
     told = f"SourceUnavailable: storage {tmp_path / 'second'} holds no repository of site default: job there cannot be verified"
-    for mounted in (False, True):
-        if mounted:
+    for there in (False, True):
+        if there:
             (tmp_path / "second").mkdir()
         answer = manager.run("verify", "--level", "1", "--output", "json")
         assert (answer.code, answer.json["ok"], len(answer.json["backups"])) == (66, False, 1)

@@ -22,18 +22,6 @@ from tests.pipeline.chains import fill, grown, on_top, whole_blocks, with_rows
 from tests.pipeline.roundtrip import back_up, bring_back, facts, index_of, odd_tree, rows
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    (tmp_path / "source").mkdir()
-    return tmp_path / "source"
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    (tmp_path / "target").mkdir()
-    return tmp_path / "target"
-
-
 def first(source: Path) -> None:
     odd_tree(source)
     fill(source / "big" / "a", 5 << 20)

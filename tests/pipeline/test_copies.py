@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.minio.proxy import Fault, Harm, faulty
+from tests.mounting import disk
 from tests.pipeline.manager import Manager, wait_until
 from tests.pipeline.roundtrip import facts
 from tests.pipeline.simulated import dated
@@ -56,13 +57,8 @@ def manager(tmp_path: Path, source: Path, minio: Minio, bucket: str) -> Manager:
 @pytest.fixture
 def tiny(tmp_path: Path) -> Iterator[Path]:
     """A disk of 4 MiB."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root")
-    mount = tmp_path / "tiny"
-    mount.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(mount)], check=True)
-    yield mount
-    subprocess.run(["umount", str(mount)], check=True)
+    with disk(tmp_path / "tiny", "4m") as mount:
+        yield mount
 
 
 def storages(tmp_path: Path, endpoint: str, bucket: str) -> str:

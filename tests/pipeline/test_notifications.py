@@ -30,9 +30,9 @@ from iot_backup.standalone.notifying import delivering, noticing
 from iot_backup.standalone.notifying.spool import Spool
 from iot_backup.standalone.records import Record
 from tests.cluster.certificates import Authority
+from tests.mounting import disk, fill
 from tests.pipeline import manager as processes
 from tests.pipeline.manager import Manager, wait_until
-from tests.pipeline.sites import small_disk
 from tests.pipeline.worker_process import ROOT
 
 JOB = "historian"
@@ -434,18 +434,10 @@ def test_people_are_told_although_no_thread_can_be_started(manager: Manager, hoo
     wait_until("the next process reaps it", lambda: subprocess.run(["true"], check=True) and not children() - before)
 
 
-def fill(folder: Path) -> None:
-    with (folder / "ballast").open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-
-
 @pytest.fixture
 def small_state(tmp_path: Path) -> Iterator[Path]:
     """The state folder, on a disk of 256 KiB."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root")
-    with small_disk(tmp_path / "state", "256k") as state:
+    with disk(tmp_path / "state", "256k") as state:
         yield state
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from iot_backup.worker.comparing import Compared, Comparison
 from iot_backup.worker.extract import Rules
 from iot_backup.worker.mirror import Mirror
 from iot_backup.worker.restore import restore
+from tests.mounting import disk
 from tests.pipeline.chains import fill, grown, stored
 from tests.pipeline.conftest import folder_place
 from tests.pipeline.roundtrip import Backup, back_up, bring_back, facts, index_of, odd_tree
@@ -116,7 +115,7 @@ def test_a_chain_in_a_store_comes_back(plain: Site, chain: list[Backup], source:
 
 
 def test_hard_links_that_the_target_cannot_hold_are_told(plain: Site, target: Path) -> None:
-    with disk(target / "empty folder", 1):
+    with disk(target / "empty folder", "1m"):
         order = plain.restore_order(f"{2:016x}", identity=None)
         done, warnings = restore(order, MountedSecrets(plain.secrets_dir), target, Cancel())
         assert isinstance(done, RestoreResult)
@@ -320,18 +319,6 @@ def compared(backup: Backup, target: Path, rules: Rules) -> Compared:
     return comparison.found
 
 
-@contextmanager
-def disk(folder: Path, megabytes: int) -> Iterator[None]:
-    """A file system of that size in the folder."""
-    folder.mkdir(exist_ok=True)
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "small", folder], check=False).returncode:
-        pytest.skip("needs the right to mount a tmpfs")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
-
-
 def enough(backup: Backup, target: Path, rules: Rules) -> bool:
     """What a plan says of the room."""
     room = compared(backup, target, rules).tightest
@@ -348,7 +335,7 @@ def tree(tmp_path: Path) -> Path:
 def test_a_plan_knows_that_equal_files_are_written_beside_each_other(tree: Path, target: Path, size: int) -> None:
     (tree / "big").write_bytes(os.urandom(size << 20))
     backup = back_up(tree)
-    with disk(target, 10):
+    with disk(target, "10m"):
         bring_back(backup, target)
         assert enough(backup, target, Rules()) == (size == 4)
         if size == 4:
@@ -364,7 +351,7 @@ def test_a_plan_knows_when_the_room_of_a_file_with_several_names_comes_free(tree
     os.link(tree / "a", tree / "b")
     (tree / "c").write_bytes(os.urandom(5 << 20))
     backup = back_up(tree)
-    with disk(target, 9):
+    with disk(target, "9m"):
         (target / "a").write_bytes(os.urandom(3 << 20))
         os.link(target / "a", target / "b")
         assert enough(backup, target, Rules())
@@ -378,13 +365,13 @@ def test_a_plan_counts_the_room_that_mirror_frees_on_the_way(tree: Path, target:
     (tree / "a").mkdir()
     (tree / "z").write_bytes(os.urandom(6 << 20))
     backup = back_up(tree)
-    with disk(target, 10):
+    with disk(target, "10m"):
         (target / "a").mkdir()
         (target / "a" / "stale").write_bytes(os.urandom(7 << 20))
         assert not enough(backup, target, Rules())
         assert enough(backup, target, Rules("Mirror", mirror=Mirror(acts=False)))
         bring_back(backup, target, rules=Rules("Mirror", mirror=Mirror()))
-    with disk(target, 10):
+    with disk(target, "10m"):
         (target / "zz").write_bytes(os.urandom(7 << 20))
         assert not enough(backup, target, Rules("Mirror", mirror=Mirror(acts=False))), "that goes after what is written"
 
@@ -396,8 +383,8 @@ def test_a_plan_names_the_file_system_of_the_target_that_has_no_room(tree: Path,
     backup = back_up(tree)
     for here, there in ((4, 4), (2, 9), (9, 2)):
         with ExitStack() as disks:
-            disks.enter_context(disk(target, here))
-            disks.enter_context(disk(target / "there", there))
+            disks.enter_context(disk(target, f"{here}m"))
+            disks.enter_context(disk(target / "there", f"{there}m"))
             room = compared(backup, target, Rules()).tightest
             assert (room.space, room.free >> 20) == (3 << 20, min(here, there))
             if here == there:

@@ -20,18 +20,6 @@ from tests.pipeline.chains import fill, grown
 from tests.pipeline.roundtrip import Backup, back_up, facts, index_of, odd_tree
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    (tmp_path / "source").mkdir()
-    return tmp_path / "source"
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    (tmp_path / "target").mkdir()
-    return tmp_path / "target"
-
-
 def survey_of(backup: Backup, selection: Selection) -> Survey:
     return surveyed(chosen(index_of(backup), selection), selection)
 

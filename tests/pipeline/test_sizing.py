@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ import pytest
 
 from iot_backup.errors import Cancelled
 from iot_backup.worker.sizing import UNCOUNTED, expected_size
+from tests import mounting
 
 MB = 1_000_000
 
@@ -62,14 +62,9 @@ def test_counting_can_be_stopped(monkeypatch: pytest.MonkeyPatch, folder: int) -
 
 
 def test_what_is_mounted_in_the_source_counts_as_the_walk_goes(monkeypatch: pytest.MonkeyPatch, folder: int, tmp_path: Path) -> None:
-    how = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(tmp_path / "inner")]
-    if os.geteuid() or subprocess.run(how, check=False, capture_output=True).returncode:
-        pytest.skip("needs the right to mount")
-    try:
-        (tmp_path / "inner" / "large").write_bytes(bytes(50 * MB))
+    with mounting.disk(tmp_path / "inner", "64m") as inner:
+        (inner / "large").write_bytes(bytes(50 * MB))
         disk(monkeypatch, 10 * MB)
         whole, without = (expected_size(folder, compressed=True, check=never, one_file_system=one) for one in (False, True))
-    finally:
-        subprocess.run(["umount", tmp_path / "inner"], check=True)
     assert whole > 50 * MB
     assert without < 11 * MB

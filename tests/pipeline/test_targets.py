@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,8 @@ import pytest
 from iot_backup.errors import Cancelled, CorruptData, SourceUnavailable, TargetFull
 from iot_backup.worker import target as targets
 from iot_backup.worker.room import check_room
+from iot_backup.worker.walk import MAX_DEPTH
+from tests.mounting import disk
 from tests.pipeline.roundtrip import Backup, back_up, bring_back, facts
 
 LEFT_OVER = ".iot-backup-restore-0123456789abcdef.partial"
@@ -78,27 +79,18 @@ def test_a_path_of_another_kind_is_replaced_and_no_link_is_followed(source: Path
 
 def test_what_is_mounted_in_a_folder_that_must_make_way_stays(source: Path, target: Path) -> None:
     mount = target / "top" / "inner" / "mounted"
-    mount.mkdir(parents=True)
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "other", mount], check=False).returncode:
-        pytest.skip("mounts a file system")
-    try:
+    with disk(mount, "1m"):
         (mount / "file").write_bytes(b"of another volume")
         with pytest.raises(SourceUnavailable, match="another file system is mounted"):
             bring_back(back_up(source), target)
         assert (mount / "file").read_bytes() == b"of another volume"
-    finally:
-        subprocess.run(["umount", mount], check=True)
 
 
 @pytest.fixture
 def mounted(target: Path) -> Iterator[Path]:
     """A small file system in the target."""
-    folder = target / "mounted"
-    folder.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "other", folder], check=False).returncode:
-        pytest.skip("needs the right to mount a tmpfs")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with disk(target / "mounted", "1m") as folder:
+        yield folder
 
 
 def test_a_hard_link_into_another_file_system_becomes_a_file_of_its_own(source: Path, target: Path, mounted: Path) -> None:
@@ -188,12 +180,8 @@ def test_success_is_told_only_after_the_disk_has_it(source: Path, target: Path, 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,nr_inodes=40", "small", folder], check=False).returncode:
-        pytest.skip("needs the right to mount a tmpfs")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with disk(tmp_path / "disk", "2m,nr_inodes=40") as folder:
+        yield folder
 
 
 def big(tmp_path: Path, size: int, count: int = 1) -> Backup:
@@ -218,18 +206,15 @@ def test_room_is_also_in_what_is_mounted_in_the_target(tmp_path: Path, small_dis
         (root / "data" / str(number)).write_bytes(os.urandom(100_000))
     backup = back_up(root)
     (small_disk / "data").mkdir()
-    for options, fits in (("size=2m", False), ("size=20m,nr_inodes=9", False), ("size=20m", True)):
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "other", small_disk / "data"], check=True)
-        try:
+    for size, fits in (("2m", False), ("20m,nr_inodes=9", False), ("20m", True)):
+        with disk(small_disk / "data", size) as data:
             if fits:
                 bring_back(backup, small_disk)
                 assert facts(small_disk) == facts(root)
             else:
                 with pytest.raises(TargetFull, match="Nothing was written"):
                     bring_back(backup, small_disk)
-                assert os.listdir(small_disk / "data") == []
-        finally:
-            subprocess.run(["umount", small_disk / "data"], check=True)
+                assert os.listdir(data) == []
 
 
 def test_too_few_inodes_are_refused_before_a_byte_is_written(tmp_path: Path, small_disk: Path) -> None:
@@ -274,3 +259,15 @@ def test_a_wrong_content_never_replaces_a_file(source: Path, target: Path) -> No
         bring_back(evil, target)
     assert (target / "top").read_bytes() == b"old"
     assert not (target / "folder" / "file").exists()
+
+
+def test_folders_too_deep_to_be_looked_through_make_way_for_nothing(source: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (source / "path").write_text("of the backup")
+    deep = target / "path"
+    for _ in range(MAX_DEPTH + 2):
+        deep.mkdir()
+        monkeypatch.chdir(deep)
+        deep = Path("twelve bytes")
+    with pytest.raises(SourceUnavailable, match=rf"more than {MAX_DEPTH} folders.*nothing there was removed"):
+        bring_back(back_up(source), target)
+    assert sum(1 for _ in os.fwalk(target / "path")) == MAX_DEPTH + 2

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +15,7 @@ from iot_backup.worker.extract import Rules
 from iot_backup.worker.mirror import Mirror
 from iot_backup.worker.selection import EVERYTHING, Selection
 from iot_backup.worker.unpacking import Unpacked
+from tests.mounting import mounted
 from tests.pipeline.roundtrip import Backup, back_up, bring_back, facts, index_of
 
 TMPFS = ("-t", "tmpfs", "-o", "size=1m", "tmpfs")
@@ -25,33 +23,10 @@ RULES: list[OnConflict] = ["Overwrite", "KeepNewer", "SkipExisting", "Mirror"]
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
-    (tmp_path / "source").mkdir()
-    return tmp_path / "source"
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    (tmp_path / "target").mkdir()
-    return tmp_path / "target"
-
-
-@pytest.fixture
 def outside(tmp_path: Path) -> Path:
     (tmp_path / "outside" / "inner").mkdir(parents=True)
     (tmp_path / "outside" / "precious").write_text("mine")
     return tmp_path / "outside"
-
-
-@contextmanager
-def mounted(at: Path, *how: str) -> Iterator[None]:
-    """With something mounted there."""
-    if os.geteuid() or subprocess.run(["mount", *how, str(at)], check=False, capture_output=True).returncode:
-        pytest.skip("needs the right to mount")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(at)], check=True)
 
 
 def rules(rule: OnConflict, spared: Path | None = None, *, acts: bool = True, asked: Selection = EVERYTHING) -> Rules:

@@ -11,7 +11,8 @@ import pytest
 from iot_backup.core import spec
 from tests.cluster.certificates import Authority
 from tests.minio.server import Minio, free_port, running
-from tests.pipeline.sites import Bucket, Folder, Site, open_to_all, small_disk
+from tests.mounting import disk
+from tests.pipeline.sites import Bucket, Folder, Site, open_to_all
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it mounts file systems and becomes another user")
 
@@ -196,8 +197,8 @@ def large(tmp_path: Path) -> Path:
 
 @root_only
 def test_a_full_volume(seed: Site, plant: Path, large: Path, tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", "12m") as disk:
-        site = seed.elsewhere(Folder(disk), tmp_path)
+    with disk(tmp_path / "disk", "12m") as volume:
+        site = seed.elsewhere(Folder(volume), tmp_path)
         earlier = site.backup(plant)
         before = site.place.keys()
         failure = site.backup(large).failure
@@ -209,7 +210,7 @@ def test_a_full_volume(seed: Site, plant: Path, large: Path, tmp_path: Path) -> 
 
 @root_only
 def test_a_full_bucket(seed: Site, minio_binary: Path, plant: Path, large: Path, tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", "40m") as disk, running(minio_binary, tmp_path / "minio", data=disk) as minio:
+    with disk(tmp_path / "disk", "40m") as small, running(minio_binary, tmp_path / "minio", data=small) as minio:
         place = Bucket(minio, minio.bucket())
         site = seed.elsewhere(place, tmp_path)
         earlier = site.backup(plant)
@@ -232,14 +233,14 @@ def test_a_target_without_room(volume_site: Site, large: Path, tmp_path: Path, s
         (large / f"small{number}").write_bytes(b"x")
     done = volume_site.backup(large)
     before = volume_site.place.keys()
-    with small_disk(tmp_path / "disk", size) as disk:
-        failure = volume_site.restore(done.archive, disk).failure
+    with disk(tmp_path / "disk", size) as target:
+        failure = volume_site.restore(done.archive, target).failure
         assert (failure.reason, failure.exit_code) == ("TargetFull", 73)
         if size == "12m":
             assert "Nothing was written" in failure.message
-            assert os.listdir(disk) == []
-        for name in os.listdir(disk):
-            assert (disk / name).read_bytes() == (large / name).read_bytes()
+            assert os.listdir(target) == []
+        for name in os.listdir(target):
+            assert (target / name).read_bytes() == (large / name).read_bytes()
     assert volume_site.place.keys() == before
     volume_site.restores(done.archive, large)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from iot_backup.core import totals
 from iot_backup.core.totals import Totals
 from iot_backup.errors import AccessDenied
-from iot_backup.standalone import records
+from iot_backup.standalone import durable, records
 from iot_backup.standalone.records import COMPLETED, PARTIAL, Record
 
 KEPT = 1000
@@ -44,7 +44,7 @@ class Journal:
                 lines = _lines(file)
                 if len(lines) >= 2 * KEPT:
                     going, staying = _cut(lines)
-                    _write(file, b"".join(each.rstrip(b"\n") + b"\n" for each in (_totals_line(_totals(going)), *staying, line)))
+                    durable.replace(file, b"".join(each.rstrip(b"\n") + b"\n" for each in (_totals_line(_totals(going)), *staying, line)))
                 else:
                     _append(file, line)
         except OSError as error:
@@ -126,16 +126,6 @@ def _append(file: Path, line: bytes) -> None:
         _write_all(descriptor, b"\n" + line if cut else line)
     finally:
         os.close(descriptor)
-
-
-def _write(file: Path, content: bytes) -> None:
-    new = file.with_suffix(".new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        _write_all(descriptor, content)
-    finally:
-        os.close(descriptor)
-    new.rename(file)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

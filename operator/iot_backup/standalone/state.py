@@ -23,7 +23,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +31,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from iot_backup.core.spec import Floor, Name, Trust, Wire
 from iot_backup.errors import AccessDenied, Busy, Cancelled, CorruptData
+from iot_backup.standalone import durable
 
 _KEY = "writer.key"
 _MEMORY = "memory.json"
@@ -226,22 +227,9 @@ class State:
 
     def _replace(self, name: str, content: bytes) -> None:
         """The old file or the new one, whenever the machine stops."""
-        new = self.folder / f".{name}.new"
         try:
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(descriptor)
-            new.rename(self.folder / name)
-            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            durable.replace(self.folder / name, content)
         except OSError as error:
-            with suppress(OSError):
-                new.unlink()
             raise self._refused(error) from error
 
     def _refused(self, error: OSError) -> AccessDenied:

@@ -57,10 +57,6 @@ class Compared:
         root, *_ = self.rooms.values()
         return max((room for room in self.rooms.values() if room.space), key=lambda room: room.space - room.free, default=root)
 
-    @property
-    def space(self) -> int:
-        return self.tightest.space
-
 
 @dataclass(eq=False)
 class _Level:

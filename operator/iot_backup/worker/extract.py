@@ -20,6 +20,7 @@ from iot_backup.worker import conflicts
 from iot_backup.worker.attributes import Attributes
 from iot_backup.worker.chosen import instead_of_link
 from iot_backup.worker.extracted import Extracted
+from iot_backup.worker.hard_links import HardLinks
 from iot_backup.worker.index import CHANGED, DAMAGED, FIFO, FILE, FOLDER, HARD_LINK, ROOT, SUPERSEDED, SYMLINK, Row
 from iot_backup.worker.mirror import Mirror
 from iot_backup.worker.nodes import Content, Nodes
@@ -67,19 +68,6 @@ class _Level:
     """Of its members; only filled for Mirror."""
 
 
-@dataclass
-class _Linked:
-    """A file with several names."""
-
-    row: Row
-    left: int
-    """Names still to come, at most."""
-    places: dict[int, bytes] = field(default_factory=dict)
-    """By file system, where its content is: the last place, as links to that may be possible where they are not to an earlier one."""
-    stayed: bool = False
-    """What was there under the first name stayed; whether that is this very file was not looked at so far."""
-
-
 class Extractor:
     """Use `add` for each row, then `finish` once; `close` in any case."""
 
@@ -91,7 +79,7 @@ class Extractor:
         self._attributes = Attributes()
         self._nodes = Nodes(self._target, self._attributes, devices=self._rules.devices)
         self._levels: list[_Level] = []
-        self._linked: dict[bytes, _Linked] = {}
+        self._links = HardLinks(self._target)
         self.done = Extracted()
 
     @property
@@ -271,43 +259,29 @@ class Extractor:
         if row.state == SUPERSEDED:
             return
         self.done.kept += 1
-        if row.kind == FILE and row.links > 1:
-            self._linked[row.path] = _Linked(row, row.links - 1, stayed=True)
+        if row.kind == FILE:
+            self._links.stayed(row)
 
     def _file(self, level: _Level, name: bytes, row: Row, content: Content) -> None:
         if row.state == SUPERSEDED:
             return
         self._nodes.file(level.descriptor, name, row, content)
-        if row.links > 1:
-            self._linked[row.path] = _Linked(row, row.links - 1, {_device(level): row.path})
+        self._links.written(level.descriptor, row)
         self.done.files += 1
         self.done.bytes += row.data_size
         self.done.changed += row.state == CHANGED
         self.done.damaged += row.state == DAMAGED
 
     def _hard_link(self, level: _Level, name: bytes, row: Row, content: Content) -> None:
-        linked = self._linked.get(row.link)
-        if linked is None or not linked.left:
-            raise CorruptData(f"the index makes {row.path!r} a hard link to {row.link!r}, which is no file of this backup: it was changed")
-        linked.left -= 1
+        linked = self._links.of(row)
         if self._stays(level, name, row):
             self.done.kept += 1
-        elif self._links(level, name, linked):
+        elif self._links.made(linked, level.descriptor, name):
             self.done.hard_links += 1
         else:
             self.done.links_apart += bool(linked.places)
             self._file(level, name, instead_of_link(row, linked.row)._replace(links=1), content)
-            linked.places[_device(level)] = row.path
-
-    def _links(self, level: _Level, name: bytes, linked: _Linked) -> bool:
-        """Make the name a link to what was written, or to what an interrupted restore had written. False if there is none, or none can be made."""
-        if linked.stayed:
-            linked.stayed = False
-            device = self._nodes.found(linked.row.path, linked.row)
-            if device is not None:
-                linked.places[device] = linked.row.path
-        place = linked.places.get(_device(level))
-        return place is not None and self._nodes.link(level.descriptor, name, place)
+            linked.put(level.descriptor, row.path)
 
     def _symlink(self, level: _Level, name: bytes, row: Row) -> None:
         if self._stays(level, name, row):
@@ -324,11 +298,6 @@ class Extractor:
             self.done.devices += 1
         else:
             self.done.devices_left_out += 1
-
-
-def _device(level: _Level) -> int:
-    """The file system that the level is in, which is entered."""
-    return os.fstat(level.descriptor).st_dev
 
 
 def _put_back(folder: int, kept: os.stat_result) -> None:

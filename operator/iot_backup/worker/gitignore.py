@@ -34,8 +34,8 @@ class Line(NamedTuple):
 
     negated: bool
     folders_only: bool
-    names: re.Pattern[bytes]
-    """Of whole paths."""
+    paths: re.Pattern[bytes]
+    """Of whole ones."""
 
 
 def parsed(line: str) -> Line | None:
@@ -57,7 +57,7 @@ def parsed(line: str) -> Line | None:
 def decided(lines: Sequence[Line], path: bytes, is_folder: bool) -> bool | None:
     """What the last line that matches this very path says: True, False for one with `!`; None if none matches."""
     for line in reversed(lines):
-        if (is_folder or not line.folders_only) and line.names.fullmatch(path):
+        if (is_folder or not line.folders_only) and line.paths.fullmatch(path):
             return not line.negated
     return None
 

@@ -16,10 +16,6 @@ from iot_backup.worker.target import Target
 
 _NO_DEVICES = (errno.EPERM, errno.EACCES, errno.EINVAL, errno.EOPNOTSUPP)
 """This user, or this file system, makes no device nodes."""
-_NO_LINK = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-"""The file can have no name here: in another file system, or too many already; a protected link; its folder closed to us by now, or gone."""
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_PIECE = 1 << 20
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Content = Callable[[Row], Iterator[tuple[memoryview, bool]]]
@@ -42,49 +38,6 @@ class Nodes:
         except BaseException:
             self._target.discard(folder)
             raise
-        finally:
-            os.close(descriptor)
-
-    def link(self, folder: int, name: bytes, path: bytes) -> bool:
-        """Another name of the file at `path` below the root. False if it can have none here: then nothing was done."""
-        if not self._linked(folder, path):
-            return False
-        try:
-            self._target.place(folder, name)
-        except BaseException:
-            self._target.discard(folder)
-            raise
-        return True
-
-    def _linked(self, folder: int, path: bytes) -> bool:
-        parent, _, source = path.rpartition(b"/")
-        try:
-            source_folder = self._target.named(parent)
-            try:
-                os.link(source, self._target.temporary, src_dir_fd=source_folder, dst_dir_fd=folder, follow_symlinks=False)
-            finally:
-                os.close(source_folder)
-        except OSError as error:
-            if error.errno not in _NO_LINK:
-                raise
-            return False
-        return True
-
-    def found(self, path: bytes, row: Row) -> int | None:
-        """The file system (st_dev) of the file at `path` below the root, if it is the row's: by size, time, and content, which is read."""
-        parent, _, name = path.rpartition(b"/")
-        try:
-            folder = self._target.named(parent)
-            try:
-                descriptor = os.open(name, _READ, dir_fd=folder)
-            finally:
-                os.close(folder)
-        except OSError:
-            return None
-        try:
-            found = os.fstat(descriptor)
-            alike = stat.S_ISREG(found.st_mode) and (found.st_size, found.st_mtime_ns) == (row.size, row.mtime_ns)
-            return found.st_dev if alike and _sha256(descriptor) == row.sha256 else None
         finally:
             os.close(descriptor)
 
@@ -136,13 +89,6 @@ class Nodes:
                 raise
             return False
         return True
-
-
-def _sha256(descriptor: int) -> str:
-    digest = hashlib.sha256()
-    while piece := os.read(descriptor, _PIECE):
-        digest.update(piece)
-    return digest.hexdigest()
 
 
 def _write(row: Row, content: Content, descriptor: int) -> None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from iot_backup.errors import InvalidSpec, SourceUnavailable
 from iot_backup.worker.notes import printable
 from iot_backup.worker.spared import Folders, is_one_of
-from iot_backup.worker.walk import LISTED
+from iot_backup.worker.walk import LISTED, MAX_DEPTH
 
 _PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _OURS = 0o700
@@ -77,10 +77,10 @@ def writable(folder: int, *, acts: bool) -> Iterator[None]:
 def making_way(folder: int, name: bytes, spared: Folders, *, acts: bool) -> int:
     """How many paths are in the folder `name`, which is to make way for something of the backup; nothing goes yet.
 
-    InvalidSpec if it is, or holds, a folder that must stay; SourceUnavailable if something is mounted in it. OSError. `acts`: also look
+    InvalidSpec if it is, or holds, a folder that must stay; SourceUnavailable if something is mounted in it, or it is too deep. OSError. `acts`: also look
     into folders of ours that we first have to open up; else what is in them does not count.
     """
-    return _looked_through(folder, name, mount_of(folder), spared, acts=acts) - 1
+    return _looked_through(folder, name, mount_of(folder), spared, 0, acts=acts) - 1
 
 
 def remove(folder: int, name: bytes) -> None:
@@ -98,8 +98,13 @@ def remove(folder: int, name: bytes) -> None:
     os.rmdir(name, dir_fd=folder)
 
 
-def _looked_through(folder: int, name: bytes, mount: int, spared: Folders, *, acts: bool) -> int:
+def _looked_through(folder: int, name: bytes, mount: int, spared: Folders, depth: int, *, acts: bool) -> int:
     """Paths of that name and below it."""
+    if depth > MAX_DEPTH:
+        raise SourceUnavailable(
+            f"more than {MAX_DEPTH} folders lie inside each other at '{_place(folder, name)}', in the way of what is to be written: nothing "
+            "there was removed. Remove them, leave the path out (exclude), or restore into another folder."
+        )
     found = found_in(folder, name, mount)
     if found is None:
         raise SourceUnavailable(
@@ -117,7 +122,7 @@ def _looked_through(folder: int, name: bytes, mount: int, spared: Folders, *, ac
     try:
         with entered_to_clear(folder, name, acts=acts) as inner:
             for below in os.listdir(inner):
-                count += _looked_through(inner, os.fsencode(below), mount, spared, acts=acts)
+                count += _looked_through(inner, os.fsencode(below), mount, spared, depth + 1, acts=acts)
     except PermissionError:
         if acts:
             raise
@@ -133,4 +138,8 @@ def _mode_to_give_back(folder: int) -> int | None:
 
 def _place(folder: int, name: bytes) -> str:
     """For people."""
-    return printable(os.path.join(os.readlink(b"/proc/self/fd/%d" % folder), name))
+    try:
+        above = os.readlink(b"/proc/self/fd/%d" % folder)
+    except OSError:  # the kernel tells no path of more than 4096 bytes
+        above = b"..."
+    return printable(os.path.join(above, name))

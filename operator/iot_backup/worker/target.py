@@ -94,20 +94,17 @@ class Target:
 
         What is in a folder that cannot be listed has names all the same.
         """
-        return self._opened(path, _PATH_ONLY)
-
-    def _opened(self, path: bytes, how: int) -> int:
         current = os.dup(self.root)
         for name in path.split(b"/") if path else ():
             try:
-                inner = os.open(name, how, dir_fd=current)
+                inner = os.open(name, _PATH_ONLY, dir_fd=current)
             finally:
                 os.close(current)
             current = inner
         return current
 
     def find(self, path: bytes) -> int | None:
-        """The same; None if there is no such folder, or we may not enter it, or it lies in a spared one."""
+        """A new descriptor of the folder, which lists it; None if there is no such folder, or we may not enter it, or it lies in a spared one."""
         current = os.dup(self.root)
         try:
             for name in path.split(b"/") if path else ():

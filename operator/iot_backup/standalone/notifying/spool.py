@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from iot_backup.core.alerts import AGAIN, Message, Told, Trouble
+from iot_backup.standalone import durable
 
 _LOG_LINES = 200
 _ABANDONED = 3600.0
@@ -133,35 +134,21 @@ class Spool:
         file = self.folder / "problems.log"
         with suppress(OSError):
             before = file.read_text().splitlines()[-_LOG_LINES + 1 :] if file.exists() else []
-            new = self._new(file.name, "\n".join([*before, f"{now:%Y-%m-%dT%H:%M:%SZ} {line}"]).encode() + b"\n")
-            new.rename(file)
+            durable.replace(file, "\n".join([*before, f"{now:%Y-%m-%dT%H:%M:%SZ} {line}"]).encode() + b"\n")
 
     def _put(self, values: Mapping[str, Mapping[str, Any]]) -> None:
         """By name what a file holds. There is room for all of them before the first of them is seen."""
         made: list[tuple[Path, Path]] = []
         try:
             for name, value in values.items():
-                made.append((self._new(name, _text(value)), self.folder / name))
+                file = self.folder / name
+                made.append((durable.prepared(file, _text(value)), file))
             for new, file in made:
                 new.rename(file)
         except BaseException:
             for new, _ in made:
                 new.unlink(missing_ok=True)
             raise
-
-    def _new(self, name: str, content: bytes) -> Path:
-        """Durably; gone where that fails."""
-        new = self.folder / f".{name}.new"
-        try:
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(descriptor)
-        except BaseException:
-            new.unlink(missing_ok=True)
-            raise
-        return new
 
     def _sweep(self) -> None:
         """Without what crashes left, and marks of `direct` that say nothing any more."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from iot_backup.core.due import Mark
 from iot_backup.errors import AccessDenied, Busy
+from iot_backup.standalone import durable
 
 _VERSION = 1
 _log = logging.getLogger(__name__)
@@ -65,19 +66,9 @@ class Memory:
 
     def put(self, name: str, content: bytes) -> Path:
         """Replace a file of the state folder, durably. AccessDenied."""
-        file, new = self._folder / name, self._folder / f".{name}.new"
+        file = self._folder / name
         try:
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(descriptor)
-            new.rename(file)
-            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            durable.replace(file, content)
         except OSError as error:
             raise self._refused(error) from error
         return file
