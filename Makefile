@@ -61,7 +61,7 @@ unit: $(VENV)/.ready packages ## pure layers (with their coverage gate), handler
 .PHONY: pipeline
 pipeline: $(VENV)/.ready packages ## real bytes: archives, stores (a real MinIO), faults
 	@echo "== pipeline and store tests"
-	@$(PYTEST) -q tests/pipeline tests/contract
+	@$(PYTEST) -q -n auto --maxprocesses 4 --dist worksteal tests/pipeline tests/contract
 
 .PHONY: packaging
 packaging: $(VENV)/.ready packages ## CRDs, models, chart, k8s/ and docs agree

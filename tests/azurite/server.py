@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 
 from tests.azurite.signing import signed
 from tests.cluster.certificates import Authority
-from tests.minio.server import free_port
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,7 +23,7 @@ from iot_backup.storage.s3_client import Timing
 from tests.contract.conftest import container
 from tests.contract.payload import PART, blocks, payload
 from tests.minio.proxy import Fault, Harm, faulty
-from tests.minio.server import free_port
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.parse
@@ -24,6 +23,7 @@ from iot_backup.standalone.journal import Journal
 from iot_backup.standalone.records import Record
 from iot_backup.standalone.scheduling import metrics as scheduling
 from tests.pipeline.manager import Manager, wait_until
+from tests.ports import free_port
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SEEDS = {"backup_jobs_total", "backup_jobs_failed_total", "backup_duration_seconds", "backup_size_bytes", "last_backup_timestamp"}
@@ -156,12 +156,6 @@ def manager(tmp_path: Path) -> Manager:
         f"{{local: {{path: {tmp_path / 'store'}}}}}",
         [{"id": "db", "type": "full", "source": str(source), "schedule": "0 3 1 1 *"}, {"id": "broken", "source": str(tmp_path / "gone")}],
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

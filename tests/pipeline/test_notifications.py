@@ -34,6 +34,7 @@ from tests.mounting import disk, fill
 from tests.pipeline import manager as processes
 from tests.pipeline.manager import Manager, wait_until
 from tests.pipeline.worker_process import ROOT
+from tests.ports import free_port
 
 JOB = "historian"
 
@@ -271,12 +272,6 @@ def test_a_webhook_that_has_moved_took_nothing(manager: Manager, status: int) ->
         assert "notifications.slack.webhook_url" in answer.json["slack"]
         assert "secret" not in answer.out + answer.err
         assert (len(hook.got), hook.asked) == (1, [])
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize("silent", [False, True], ids=["nobody listens", "it never answers"])

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests.pipeline.manager import Manager, ended, interrupt, wait_until
+from tests.ports import free_port
 
 JOB = "historian"
 DAILY = "0 2 * * *"
@@ -68,12 +69,6 @@ def systemd(tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
         channel.bind(address)
         channel.settimeout(30)
         yield channel, address
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def got(port: int, path: str) -> str:

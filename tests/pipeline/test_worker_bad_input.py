@@ -10,9 +10,10 @@ import pytest
 
 from iot_backup.core import spec
 from tests.cluster.certificates import Authority
-from tests.minio.server import Minio, free_port, running
+from tests.minio.server import Minio, running
 from tests.mounting import disk
 from tests.pipeline.sites import Bucket, Folder, Site, open_to_all
+from tests.ports import free_port
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it mounts file systems and becomes another user")
 
