@@ -27,7 +27,7 @@ from iot_backup.storage.s3_upload import IN_FLIGHT, MOST_PARTS, SMALLEST_PART, P
 from tests.contract.conftest import location
 from tests.contract.payload import PART, payload
 from tests.minio import accounts
-from tests.minio.proxy import faulty
+from tests.minio.proxy import Fault, Harm, faulty
 from tests.minio.server import running
 from tests.mounting import disk
 
@@ -149,6 +149,43 @@ def test_a_full_store_is_told_and_publishes_nothing(minio_binary: Path, tmp_path
             store.create_stream(KEY, (bytes(1 << 20) for _ in range(200)))
         assert server.keys(bucket) == set()
         assert server.open_uploads(bucket, KEY) == []
+
+
+def begun(minio: Minio, bucket: str, key: str) -> None:
+    """An upload as a kill leaves it."""
+    client = minio.client()
+    upload = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+    client.upload_part(Bucket=bucket, Key=key, UploadId=upload, PartNumber=1, Body=bytes(SMALLEST_PART))
+
+
+def test_uploads_that_were_never_completed_go_and_others_stay(minio: Minio) -> None:
+    bucket = minio.bucket()
+    store = S3Store(location(minio, bucket), "ns/plant-7", timing=QUICK)
+    other, longer = (f"ns/plant-7/{key}" for key in ("another", f"{KEY}.more"))
+    for key in (f"ns/plant-7/{KEY}", f"ns/plant-7/{KEY}", other, longer):
+        begun(minio, bucket, key)
+    store.abandon(KEY)
+    assert [minio.open_uploads(bucket, key) for key in (f"ns/plant-7/{KEY}", other, longer)] == [[], [other], [longer]]
+
+
+def test_credentials_that_may_abort_nothing_are_told_what_would_help(minio: Minio, caplog: pytest.LogCaptureFixture) -> None:
+    bucket = minio.bucket()
+    begun(minio, bucket, KEY)
+    access_key_id, secret_access_key = accounts.create(minio, accounts.allow("GetObject", "DeleteObject"))
+    S3Store(location(minio, bucket, access_key_id=access_key_id, secret_access_key=secret_access_key), timing=QUICK).abandon(KEY)
+    assert minio.open_uploads(bucket, KEY) == [KEY]
+    (record,) = caplog.records
+    assert "AccessDenied. Let the credentials s3:ListBucketMultipartUploads and s3:AbortMultipartUpload" in record.getMessage()
+
+
+@pytest.mark.parametrize(("method", "part"), [("GET", "uploads"), ("DELETE", "uploadId=")])
+def test_a_store_that_does_not_say_what_it_keeps_is_asked_again_another_day(minio: Minio, method: str, part: str) -> None:
+    bucket = minio.bucket()
+    begun(minio, bucket, KEY)
+    with faulty(minio) as proxy:
+        proxy.faults = [Fault(Harm.REFUSE, method, part, 9999)]
+        with pytest.raises(StorageUnavailable, match=f"bucket {bucket} did not say which uploads of {KEY}"):
+            S3Store(location(minio, bucket, endpoint=proxy.endpoint, ca=None), timing=QUICK).abandon(KEY)
 
 
 def test_an_untrusted_certificate_is_told_at_once_and_not_after_a_minute_of_retries(minio: Minio, bucket: str) -> None:

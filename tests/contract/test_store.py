@@ -183,6 +183,13 @@ def test_what_was_deleted_is_gone_and_deleting_again_is_no_error(store: Store) -
     store.create(KEY, b"again")
 
 
+def test_what_is_abandoned_is_no_object(store: Store) -> None:
+    store.create(KEY, b"whole")
+    for key in (KEY, OTHER):
+        store.abandon(key)
+    assert [(info.key, store.read(info.key)) for info in store.list("")] == [(KEY, b"whole")]
+
+
 def test_of_many_writers_of_one_key_exactly_one_wins(exclusive_store: Store) -> None:
     start = threading.Barrier(8)
 

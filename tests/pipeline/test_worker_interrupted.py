@@ -10,13 +10,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from iot_backup.repository.opening import open_to_look
+from iot_backup.repository.sweeping import PATIENCE as PATIENCE_OF_SWEEPING
+from iot_backup.repository.sweeping import Swept, swept
 from tests.minio.proxy import Fault, Harm, Proxy, faulty
 from tests.minio.server import Minio
-from tests.pipeline.sites import Bucket, Site
+from tests.pipeline.sites import NAMESPACE, Bucket, Site
 from tests.pipeline.worker_process import PATIENCE, Ended, Worker
 
 ARCHIVE, INDEX, MANIFEST = ".full.tar.zst.age", ".index", ".manifest.json"
@@ -136,6 +140,30 @@ def test_a_run_killed_before_its_commit_is_no_backup(
     assert covered(site, before)
     site.restores(earlier.archive, plant)
     assert site.backup(large).backup.seq == 2
+
+
+@pytest.mark.parametrize(("method", "part"), [("PUT", "partNumber=2"), ("POST", "uploadId=")])
+def test_the_parts_of_a_killed_run_go_with_it(site: Site, proxy: Proxy, minio: Minio, large: Path, method: str, part: str) -> None:
+    assert isinstance(site.place, Bucket)
+    assert site.trust is not None
+    before = site.place.keys()
+    with gate(proxy, method, part) as at:
+        worker = started(site, large)
+        worker.until(lambda: at.reached, f"{method} {part}")
+        worker.send(signal.SIGKILL)
+        site.ended(worker)
+        at.lose()
+    (run,) = announced(site)
+    archive = next(f"backups/east/ns/plant-7/{key}" for key in run["objects"] if key.endswith(ARCHIVE))  # type: ignore[attr-defined]
+    assert minio.open_uploads(site.place.bucket, archive) == [archive]
+    catalogue = open_to_look(site.store(), NAMESPACE, site.trust).catalogue
+    deadline = datetime.fromisoformat(str(run["deadline"]))
+    assert swept(catalogue, str(run["writer"]), deadline + PATIENCE_OF_SWEEPING) == Swept((), ())
+    assert minio.open_uploads(site.place.bucket, archive) == [archive]
+    found = swept(catalogue, str(run["writer"]), deadline + PATIENCE_OF_SWEEPING + timedelta(seconds=1))
+    assert found == Swept((str(run["id"]),), ())
+    assert minio.open_uploads(site.place.bucket, archive) == []
+    assert site.place.keys() == before
 
 
 @pytest.mark.parametrize(("method", "part"), [("PUT", MANIFEST), ("GET", MANIFEST), ("DELETE", "/announce/")])

@@ -76,6 +76,7 @@ def _clean(catalogue: Catalogue, member: Member, named: Collection[str]) -> bool
     for key in _uploads(member, catalogue.record.cipher):
         if key in named:
             catalogue.store.delete(key)
+            catalogue.store.abandon(key)
     return True
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iot_backup.errors import NotFound, StorageUnavailable
-from iot_backup.storage import azure_client, s3_clock, s3_upload
+from iot_backup.storage import azure_client, keys, s3_clock, s3_upload
 from iot_backup.storage.azure_errors import SPENT, Attempt, explain
 from iot_backup.storage.objects import ObjectStore
 
@@ -56,6 +56,9 @@ class AzureStore(ObjectStore):
             if SPENT not in error.message:
                 raise
             self._compare(key, None, parts.total)
+
+    def abandon(self, key: str) -> None:
+        keys.parts(key)  # Azure lets blocks go that nobody committed for a week
 
     def now(self) -> datetime:
         self._greet()

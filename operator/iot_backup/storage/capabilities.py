@@ -1,11 +1,9 @@
-"""What a store can do, as tried on it. Only the probe comes here: boto3, for what obstore cannot ask, costs a quarter of a second."""
+"""What a store can do, as tried on it. Only the probe comes here."""
 
 from __future__ import annotations
 
-import os
 import stat
-from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from iot_backup.core.report import Capabilities
 from iot_backup.core.wording import place
@@ -14,12 +12,9 @@ from iot_backup.storage.s3 import S3Store
 from iot_backup.storage.volume import VolumeStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from iot_backup.storage.store import Store
-
-TIMEOUT = 10
-"""Seconds for one question by boto3."""
 
 
 def probe_capabilities(store: Store, probe_id: str) -> Capabilities:
@@ -31,7 +26,9 @@ def probe_capabilities(store: Store, probe_id: str) -> Capabilities:
     key = f"announce/{probe_id}"
     if isinstance(store, S3Store):
         conditional = _refuses_a_second(store.at(store.root), key)
-        lock, versions = _control(store)
+        from iot_backup.storage import s3_control
+
+        lock, versions = s3_control.lock_and_versions(store.location)
         return Capabilities(conditional_writes=conditional, object_lock=lock, versioning=versions)
     if isinstance(store, VolumeStore):
         _check_group(store, key)
@@ -92,51 +89,3 @@ def _is_denied(read: Callable[[], object]) -> bool:
         if error.retryable or isinstance(error, AccessDenied):
             raise
     return False
-
-
-def _control(store: S3Store) -> tuple[bool, bool]:
-    """Object lock and versioning; a store that does not answer has neither."""
-    from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
-
-    def answer(question: Callable[[], Any]) -> dict[str, Any]:
-        try:
-            return dict(question())
-        except (BotoCoreError, ClientError):
-            return {}
-
-    with _ca_file(store.location.ca) as ca, closing(_client(store, ca)) as client:
-        bucket = store.location.bucket
-        lock = answer(lambda: client.get_object_lock_configuration(Bucket=bucket))
-        versions = answer(lambda: client.get_bucket_versioning(Bucket=bucket))
-    return lock.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled", versions.get("Status") == "Enabled"
-
-
-@contextmanager
-def _ca_file(pem: str | None) -> Iterator[str | None]:
-    """boto3 takes a path only; a file in memory has one, also where the root file system is read-only."""
-    if pem is None:
-        yield None
-        return
-    descriptor = os.memfd_create("ca.pem")
-    try:
-        os.write(descriptor, pem.encode())
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
-
-
-def _client(store: S3Store, ca: str | None) -> Any:
-    import boto3  # type: ignore[import-untyped]
-    from botocore.config import Config  # type: ignore[import-untyped]
-
-    where = store.location
-    style = "path" if where.path_style else "virtual"
-    return boto3.client(
-        "s3",
-        endpoint_url=where.endpoint,
-        region_name=where.region,
-        aws_access_key_id=where.access_key_id,
-        aws_secret_access_key=where.secret_access_key,
-        verify=ca,
-        config=Config(s3={"addressing_style": style}, connect_timeout=TIMEOUT, read_timeout=TIMEOUT, retries={"total_max_attempts": 2}),
-    )

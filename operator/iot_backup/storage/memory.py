@@ -65,6 +65,9 @@ class MemoryStore:
         with self._lock:
             self.objects.pop(key, None)
 
+    def abandon(self, key: str) -> None:
+        keys.parts(key)
+
     def now(self) -> datetime:
         return self.clock()
 

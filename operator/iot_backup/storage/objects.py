@@ -50,6 +50,10 @@ class ObjectStore(ABC):
         """For sentences: "bucket backups"."""
 
     @abstractmethod
+    def abandon(self, key: str) -> None:
+        """As the contract says."""
+
+    @abstractmethod
     def now(self) -> datetime:
         """The store's own clock, UTC, as of this call."""
 

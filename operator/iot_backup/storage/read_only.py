@@ -31,6 +31,9 @@ class ReadOnly:
     def delete(self, key: str) -> NoReturn:
         raise _refused(f"delete {key}")
 
+    def abandon(self, key: str) -> NoReturn:
+        raise _refused(f"abandon uploads of {key}")
+
     def now(self) -> NoReturn:
         raise _refused("ask for the time, which may leave a file,")
 

@@ -48,6 +48,12 @@ class S3Store(ObjectStore):
         if self.read(key, limit=max(len(body), READ_LIMIT)) != body:
             raise AlreadyExists(f"{key} was written to {self.place} by somebody else at the same moment")
 
+    def abandon(self, key: str) -> None:
+        from iot_backup.storage import s3_control  # boto3: rarely needed, and slow to load
+
+        self._greet()
+        s3_control.abort_uploads(self.location, self._path(key))
+
     def now(self) -> datetime:
         self._greet()
         return s3_clock.store_time(self.location.url, self.location.ca, self._timing.control)

@@ -71,5 +71,11 @@ class Store(Protocol):
     def delete(self, key: str) -> None:
         """Remove an object; no error if there is none."""
 
+    def abandon(self, key: str) -> None:
+        """Remove what uploads of this key left that were killed before their end, where the store keeps such and does not let it go by itself.
+
+        An object of that key stays. Not for keys that somebody may be uploading.
+        """
+
     def now(self) -> datetime:
         """The store's own clock, UTC, as of this call."""

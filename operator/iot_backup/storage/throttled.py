@@ -87,6 +87,9 @@ class Throttled:
     def delete(self, key: str) -> None:
         self._store.delete(key)
 
+    def abandon(self, key: str) -> None:
+        self._store.abandon(key)
+
     def now(self) -> datetime:
         return self._store.now()
 

@@ -104,6 +104,9 @@ class VolumeStore:
             os.unlink(name, dir_fd=folder)
             folders.flush(folder)
 
+    def abandon(self, key: str) -> None:
+        self._names(key)  # an unfinished file has a name of its own, and goes with a later write into its folder: folders.partial
+
     def now(self) -> datetime:
         with (
             self._explained("", writing=True),

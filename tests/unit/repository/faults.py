@@ -74,5 +74,8 @@ class FaultyStore:
     def delete(self, key: str) -> None:
         self._call(f"delete {key}", lambda: self.inner.delete(key))
 
+    def abandon(self, key: str) -> None:
+        self._call(f"abandon {key}", lambda: self.inner.abandon(key))
+
     def now(self) -> datetime:
         return self._call("now", self.inner.now)

@@ -33,6 +33,26 @@ def test_what_a_dead_run_left_goes_a_day_after_its_deadline() -> None:
     assert restored(world.restoring(trust), good)
 
 
+def test_what_a_dead_run_had_not_uploaded_whole_is_abandoned_and_of_a_committed_one_nothing() -> None:
+    world = World()
+    trust = pin(world.probe())
+    run = begun(world.opened(trust))
+    run.announce()
+    store = FaultyStore(world.store, 10**6, "")
+    swept(world.opened(trust, store).catalogue, world.writer.id, DEAD)
+    assert {call for call in store.calls if call.startswith("abandon")} == {
+        f"abandon {key}" for key in (run.archive_key, run.index_key, run.state_key)
+    }
+
+    made = backed_up(world.opened(trust)).manifest
+    run = begun(world.opened(trust))
+    run.plan = replace(run.plan, member=made.member)
+    run.announce()
+    store.calls.clear()
+    swept(world.opened(trust, store).catalogue, world.writer.id, DEAD)
+    assert not [call for call in store.calls if call.startswith("abandon")]
+
+
 def test_a_committed_backup_whose_announcement_stayed_loses_only_that() -> None:
     """Also where no listing shows its manifest."""
     world = World()
