@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import click
 import pytest
@@ -43,6 +44,17 @@ def test_every_option_is_described_there_or_in_the_help(option: str) -> None:
 @pytest.mark.parametrize("key", [*Job.model_fields, *LocalStorage.model_fields, *S3Storage.model_fields, *Backup.model_fields])
 def test_every_key_of_the_config_is_described(key: str) -> None:
     assert re.search(rf"[`.]{key}[`.\[]|`{key}`", PAGE), key
+
+
+def test_the_readmes_config_is_sound(tmp_path: Path) -> None:
+    found = re.search(r"```yaml\n(backup:\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert found, "the README shows a config"
+    file = tmp_path / "backup.yml"
+    file.write_text(found[1])
+    config, problems = configfile.examined(file, {})
+    assert config is not None, problems
+    assert [job.id for job in config.jobs] == ["historian", "historian-daily"], "as its commands call them"
+    assert not checking.summary(config, {"BACKUP_ENCRYPTION_KEY": "x"}).warnings
 
 
 def test_the_example_is_sound() -> None:
