@@ -6,6 +6,7 @@ The file is sparse and takes no room. A worker uploads the first part of its arc
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +78,10 @@ class Slow:
         """Parts in the store of the archives of this chain that are under way."""
         platform = self.witness.platform
         client, bucket = platform.bucket.meta.client, platform.bucket.name
-        notes = [json.load(item.get()["Body"]) for item in platform.bucket.objects.filter(Prefix=f"{platform.root}announce/")]
+        notes = []
+        for item in platform.bucket.objects.filter(Prefix=f"{platform.root}announce/"):
+            with suppress(client.exceptions.NoSuchKey):  # another run ended, and took its announcement away, since that was listed
+                notes.append(json.load(item.get()["Body"]))
         archives = [platform.root + key for note in notes if note["chain"] == chain for key in note["objects"] if ".tar." in key]
         uploads = [u for key in archives for u in client.list_multipart_uploads(Bucket=bucket, Prefix=key).get("Uploads", [])]
         return sum(len(client.list_parts(Bucket=bucket, Key=u["Key"], UploadId=u["UploadId"]).get("Parts", [])) for u in uploads)
