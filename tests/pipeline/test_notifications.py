@@ -395,7 +395,14 @@ def test_what_is_spooled_while_somebody_delivers_is_delivered_by_that_one(manage
 
 def children() -> set[str]:
     """Pids of this process's, those that ended and were not reaped, too."""
-    return {pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+    return {stat.parent.name for stat in Path("/proc").glob("[0-9]*/stat") if parent(stat) == os.getpid()}
+
+
+def parent(stat: Path) -> int | None:
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it ended meanwhile
+        return None
 
 
 def failed_run(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -97,11 +98,13 @@ def test_a_rate_that_cannot_be_meant_is_refused(manager: Manager, rate: str) -> 
 
 
 def standings(process: subprocess.Popen[str]) -> set[tuple[int, int]]:
-    """Nice and standing at the disks of each thread."""
+    """Nice and standing at the disks of each thread, but those that end while they are asked."""
     found = set()
     for thread in os.listdir(f"/proc/{process.pid}/task"):
-        nice = int(Path(f"/proc/{process.pid}/task/{thread}/stat").read_text().rpartition(")")[2].split()[16])
-        found.add((nice, ctypes.CDLL(None).syscall(priority.CALLS[platform.machine()][1], 1, int(thread))))
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            standing = ctypes.CDLL(None).syscall(priority.CALLS[platform.machine()][1], 1, int(thread))
+            nice = int(Path(f"/proc/{process.pid}/task/{thread}/stat").read_text().rpartition(")")[2].split()[16])
+            found.add((nice, standing))
     return found
 
 

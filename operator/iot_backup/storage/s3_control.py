@@ -43,7 +43,7 @@ def lock_and_versions(where: Location) -> tuple[bool, bool]:
 def abort_uploads(where: Location, path: str) -> None:
     """Abort every upload of this very path that was begun and not completed: no listing of objects shows its parts, and they are paid for.
 
-    StorageUnavailable where nobody can tell. Where the store lets us not do it, that is logged, once, and no error: nothing is wrong with any backup.
+    StorageUnavailable where nobody can tell. Where the store lets us not do it, that is logged and no error: nothing is wrong with any backup.
     """
     try:
         with _client(where) as client:
