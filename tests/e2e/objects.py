@@ -53,8 +53,9 @@ class Objects:
         query = f"?{urlencode({'labelSelector': labels})}" if labels else ""
         return list(self._request("GET", _path(kind, namespace) + query)["items"])
 
-    def create(self, body: Json) -> Json:
-        return self._request("POST", _path(body["kind"], body["metadata"].get("namespace")), body)
+    def create(self, body: Json, *, dry_run: bool = False) -> Json:
+        query = "?dryRun=All" if dry_run else ""
+        return self._request("POST", _path(body["kind"], body["metadata"].get("namespace")) + query, body)
 
     def apply(self, body: Json) -> Json:
         """Server-side apply, as a GitOps tool does it."""
@@ -79,6 +80,15 @@ class Objects:
     def text(self, path: str) -> str:
         """What the server answers to a GET of the path, as text: logs, and what pods serve through its proxy."""
         return self._raw("GET", path).decode()
+
+    def text_if_there(self, path: str) -> str:
+        """The same; nothing of what is gone, as the log of a pod may be that was listed a moment ago."""
+        try:
+            return self.text(path)
+        except ApiException as error:
+            if error.status == 404:
+                return ""
+            raise
 
     def _request(self, method: str, path: str, body: Json | None = None, content_type: str = "application/json") -> Json:
         loaded: Json = json.loads(self._raw(method, path, body, content_type))

@@ -19,10 +19,11 @@ CLAIM = "slow"
 KEEPER = "keeper"
 MIB = 1 << 20
 KILL = """
-import os
+import contextlib, os
 for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
-    if pid not in (1, os.getpid()) and b"--spec-sha256" in open(f"/proc/{pid}/cmdline", "rb").read().split(b"\\0"):
-        os.kill(pid, 9)
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        if pid not in (1, os.getpid()) and b"--spec-sha256" in open(f"/proc/{pid}/cmdline", "rb").read().split(b"\\0"):
+            os.kill(pid, 9)
 """
 
 

@@ -60,7 +60,8 @@ def place(api: ApiServer, new_namespace: Callable[..., str], kubectl: Any) -> It
     with ExitStack() as stack:
         users = {user: stack.enter_context(closing(api.as_user(user))) for user in RIGHTS}
         place = Place(namespace, api, users)
-        wait_for(lambda: _may(place, "everything"), what="roles and bindings are in force")
+        wait_for(lambda: all(_bound(place, user) for user in RIGHTS), what="roles and bindings are in force")
+        wait_for(lambda: _may(place, "everything"), what="the kinds are served")
         wait_for(lambda: not _may(place, "neither"), what="the policy is in force")
         yield place
 
@@ -175,6 +176,15 @@ def _granted(namespace: str, name: str, user: str, rules: list[dict[str, Any]]) 
             "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
         },
     ]
+
+
+def _bound(place: Place, user: str) -> bool:
+    """Whether the API server knows of the user's role: without it, the policy's refusal and that of a missing role look alike."""
+    try:
+        place.users[user].get("BackupStorage", place.namespace, "nobody-made-it")
+    except Refused as refusal:
+        return refusal.status == 404
+    return True
 
 
 def _may(place: Place, user: str) -> bool:

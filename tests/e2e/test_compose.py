@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from tests.cluster import layout
+from tests.cluster.errors import ClusterError
 from tests.e2e import trees
 from tests.e2e.objects import Json
 from tests.e2e.platform import Platform
@@ -165,10 +166,14 @@ def test_the_verifier_verifies_by_its_schedule(running: Callable[..., str]) -> N
     script = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9091/metrics').read().decode())"
 
     def verified() -> str | None:
-        found = re.search(r"^iot_backup_verification_last_success (\S+)", running("backup-verifier", "python3", "-c", script), re.MULTILINE)
+        try:
+            told = running("backup-verifier", "python3", "-c", script)
+        except ClusterError:  # nobody listens yet
+            return None
+        found = re.search(r"^iot_backup_verification_last_success (\S+)", told, re.MULTILINE)
         return found[1] if found else None
 
-    assert float(wait_for(verified, 90, what="the verifier has verified")) == 1
+    assert float(wait_for(verified, 120, what="the verifier has verified")) == 1
 
 
 def test_what_is_lost_comes_back(running: Callable[..., str]) -> None:

@@ -45,8 +45,8 @@ def started(slow: Slow) -> Slow:
     platform.apply(
         slow.job("timeout", timeout="20s", backoffLimit=0),
         platform.backup_job("out-of-memory", "data", backoffLimit=1, worker={"resources": {"limits": {"memory": "16Mi"}}}),
-        platform.backup_job("nowhere", "data", startDeadline="5s", worker={"nodeSelector": {"iot-backup.test/no-such": "node"}}),
-        platform.backup_job("no-image", "data", startDeadline="10s", schedule="0 3 1 1 *"),
+        platform.backup_job("nowhere", "data", startDeadline="20s", worker={"nodeSelector": {"iot-backup.test/no-such": "node"}}),
+        platform.backup_job("no-image", "data", startDeadline="30s", schedule="0 3 1 1 *"),
     )
     for name in ("timeout", "out-of-memory", "nowhere"):
         platform.backup(name, f"{name}-now")
@@ -115,15 +115,15 @@ def test_too_little_memory_is_named_and_what_to_raise(started: Slow) -> None:
 
 def test_a_pod_that_no_node_takes_is_told_and_given_up_at_the_start_deadline(started: Slow) -> None:
     witness = started.witness
-    witness.waits("Backup", "nowhere-now", "Unschedulable", "no node takes pod", "didn't match Pod's node affinity/selector", deadline=20)
-    witness.failed("Backup", "nowhere-now", "Unschedulable", "not running after", "(startDeadline)", deadline=20)
+    witness.waits("Backup", "nowhere-now", "Unschedulable", "no node takes pod", "didn't match Pod's node affinity/selector", deadline=60)
+    witness.failed("Backup", "nowhere-now", "Unschedulable", "not running after", "(startDeadline)", deadline=90)
     _no_pod_runs(witness, "nowhere-now")
 
 
 def test_an_image_that_cannot_be_pulled_is_told_and_given_up_at_the_start_deadline(started: Slow) -> None:
     witness = started.witness
-    witness.waits("Backup", "no-image-now", "ImagePullFailed", "cannot start its container", ":pruned", deadline=30)
-    witness.failed("Backup", "no-image-now", "ImagePullFailed", "not running after", "(startDeadline)", ":pruned", deadline=30)
+    witness.waits("Backup", "no-image-now", "ImagePullFailed", "cannot start its container", ":pruned", deadline=90)
+    witness.failed("Backup", "no-image-now", "ImagePullFailed", "not running after", "(startDeadline)", ":pruned", deadline=90)
     _no_pod_runs(witness, "no-image-now")
 
 
@@ -145,6 +145,7 @@ def test_a_run_that_takes_too_long_is_stopped_and_cleans_up(started: Slow) -> No
 
 def test_two_runs_at_once_follow_each_other(started: Slow) -> None:
     witness, platform = started.witness, started.witness.platform
+    witness.completed("Backup", "earlier")  # else both wait for it
     names = [platform.backup("small", name) for name in ("first", "second")]
     bodies = [witness.completed("Backup", name) for name in names]
     waited = [name for name in names if any("AnotherRunActive" in told for told in witness.path("Backup", name))]

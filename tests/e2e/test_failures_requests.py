@@ -14,7 +14,7 @@ from tests.e2e.objects import Json
 from tests.e2e.platform import condition
 
 FILL = "open('/data/file', 'w').write('data')"
-DEADLINE = 4
+DEADLINE = 12
 """Seconds that a run waits for what is missing (startDeadline)."""
 
 
@@ -47,7 +47,7 @@ def tenant(witness: Witness) -> Iterator[Witness]:
 )
 def test_a_schedule_that_nothing_can_follow_stalls_the_backup_job(tenant: Witness, name: str, spec: Json, says: tuple[str, ...]) -> None:
     tenant.platform.apply(tenant.platform.backup_job(name, "data", **spec))
-    body = tenant.tells("BackupJob", name, "False", "InvalidSchedule", *says, deadline=10).body
+    body = tenant.tells("BackupJob", name, "False", "InvalidSchedule", *says, deadline=30).body
     assert kstatus(body) == "Failed", "only an edit removes it"
     assert "nextRunTime" not in body["status"]
     assert [c for c in tenant.platform.list("CronJob") if c["metadata"]["name"].startswith(name)] == []
@@ -55,9 +55,9 @@ def test_a_schedule_that_nothing_can_follow_stalls_the_backup_job(tenant: Witnes
 
 def test_a_corrected_schedule_is_taken_up_at_once(tenant: Witness) -> None:
     tenant.platform.apply(tenant.platform.backup_job("corrected", "data", schedule="99 2 * * *"))
-    tenant.tells("BackupJob", "corrected", "False", "InvalidSchedule", deadline=10)
+    tenant.tells("BackupJob", "corrected", "False", "InvalidSchedule", deadline=30)
     tenant.platform.apply(tenant.platform.backup_job("corrected", "data", schedule="30 2 * * *"))
-    body = tenant.tells("BackupJob", "corrected", "True", "Ready", deadline=10).body
+    body = tenant.tells("BackupJob", "corrected", "True", "Ready", deadline=30).body
     assert kstatus(body) == "Current"
     assert body["status"]["nextRunTime"]
 
@@ -82,26 +82,26 @@ def test_a_run_waits_for_a_missing_claim_and_starts_when_it_comes(tenant: Witnes
     platform = tenant.platform
     platform.apply(platform.backup_job("late", "late", allowEmpty=True))
     says = ("PersistentVolumeClaim late is not in this namespace", "create it, or correct spec.source.volume.claimName")
-    assert kstatus(tenant.tells("BackupJob", "late", "False", "SourceMissing", *says, deadline=10).body) == "InProgress"
+    assert kstatus(tenant.tells("BackupJob", "late", "False", "SourceMissing", *says, deadline=30).body) == "InProgress"
     platform.backup("late", "late-now")
-    tenant.waits("Backup", "late-now", "SourceMissing", *says, deadline=10)
+    tenant.waits("Backup", "late-now", "SourceMissing", *says, deadline=30)
     platform.apply(volumes.claim("late"))
     tenant.completed("Backup", "late-now")
-    platform.wait_condition("BackupJob", "late", "Ready", deadline=10)
+    platform.wait_condition("BackupJob", "late", "Ready", deadline=30)
 
 
 def test_a_run_whose_claim_never_comes_gives_up_at_its_start_deadline(tenant: Witness) -> None:
     platform = tenant.platform
     platform.apply(platform.backup_job("no-claim", "nowhere", startDeadline=f"{DEADLINE}s"))
     platform.backup("no-claim", "no-claim-now")
-    tenant.failed("Backup", "no-claim-now", "SourceMissing", f"gave up after {DEADLINE} s", "PersistentVolumeClaim nowhere", deadline=20)
+    tenant.failed("Backup", "no-claim-now", "SourceMissing", f"gave up after {DEADLINE} s", "PersistentVolumeClaim nowhere", deadline=60)
 
 
 def test_a_run_of_no_backup_job_waits_and_says_so(tenant: Witness) -> None:
     tenant.platform.backup("nobody", "of-nobody")
-    tenant.waits("Backup", "of-nobody", "JobMissing", "BackupJob nobody is not in this namespace", "create it, or correct", deadline=10)
+    tenant.waits("Backup", "of-nobody", "JobMissing", "BackupJob nobody is not in this namespace", "create it, or correct", deadline=30)
     tenant.platform.patch("Backup", "of-nobody", {"spec": {"cancel": True}})
-    body = tenant.tells("Backup", "of-nobody", "False", "Cancelled", "cancelled before it started", deadline=10).body
+    body = tenant.tells("Backup", "of-nobody", "False", "Cancelled", "cancelled before it started", deadline=30).body
     assert body["status"]["phase"] == "Cancelled"
 
 
@@ -109,9 +109,9 @@ def test_root_workers_need_an_administrator(tenant: Witness) -> None:
     platform = tenant.platform
     says = ("worker.identity: Root", "backup.iot-system.io/allow-root-workers", "ask for that, or set worker.securityContext.runAsUser")
     platform.apply(platform.backup_job("root", "data", worker={"identity": "Root"}))
-    assert kstatus(tenant.tells("BackupJob", "root", "False", "RootNotAllowed", *says, deadline=10).body) == "Failed"
+    assert kstatus(tenant.tells("BackupJob", "root", "False", "RootNotAllowed", *says, deadline=30).body) == "Failed"
     platform.backup("root", "root-now")
-    tenant.failed("Backup", "root-now", "RootNotAllowed", *says, deadline=10)
+    tenant.failed("Backup", "root-now", "RootNotAllowed", *says, deadline=30)
 
 
 BACKUP: Json = {"backupRef": {"name": "earlier"}}
@@ -156,8 +156,8 @@ def restores(tenant: Witness) -> Witness:
 @pytest.mark.parametrize("name", RESTORES)
 def test_a_restore_that_cannot_start_says_why_and_gives_up_at_its_start_deadline(restores: Witness, name: str) -> None:
     _, _, reason, says = RESTORES[name]
-    restores.waits("RestoreJob", name, reason, *says, deadline=10)
-    ended = restores.failed("RestoreJob", name, reason, f"gave up after {DEADLINE} s", *says, deadline=20)
+    restores.waits("RestoreJob", name, reason, *says, deadline=30)
+    ended = restores.failed("RestoreJob", name, reason, f"gave up after {DEADLINE} s", *says, deadline=60)
     assert "jobName" not in ended["status"]
     assert [job for job in restores.platform.list("Job") if job["metadata"]["name"] == name] == []
 
@@ -167,7 +167,7 @@ def test_a_restore_starts_when_its_target_is_free(tenant: Witness) -> None:
     platform.apply(volumes.claim("soon-free"))
     volumes.start_workload(platform, "leaver", "soon-free")
     platform.restore("patient", BACKUP, "soon-free")
-    tenant.waits("RestoreJob", "patient", "TargetInUse", "mounted by leaver", deadline=10)
+    tenant.waits("RestoreJob", "patient", "TargetInUse", "mounted by leaver", deadline=30)
     platform.objects.delete("Pod", platform.namespace, "leaver", grace_seconds=0)
     restored = tenant.completed("RestoreJob", "patient")
     assert restored["status"]["filesRestored"] == 1

@@ -92,11 +92,13 @@ def _small_bucket(platform: Platform) -> Any:
 
 def _bucket_made(platform: Platform) -> bool:
     """Whether the server answers; then it has the bucket."""
-    from botocore.exceptions import ClientError, EndpointConnectionError
+    from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         _small_bucket(platform).create()
-    except (ClientError, EndpointConnectionError):
+    except ClientError as error:
+        return error.response["Error"]["Code"] == "BucketAlreadyOwnedByYou"  # by a try whose answer was lost
+    except BotoCoreError:
         return False
     return True
 

@@ -68,7 +68,7 @@ NEVER: dict[str, tuple[Json, Json | None, str, tuple[str, ...]]] = {
 """By name: changes of spec.s3, spec.encryption, reason, and what the message must say: what, why, what to do."""
 
 
-START_DEADLINE = 5
+START_DEADLINE = 15
 """Seconds that a Backup waits for its storage."""
 
 
@@ -115,7 +115,7 @@ def test_a_storage_says_why_it_cannot_be_used(storages: Witness, name: str) -> N
 def test_what_needs_it_waits_with_that_reason_and_gives_up_at_its_start_deadline(backups: Witness, name: str) -> None:
     _, _, reason, says = NEVER[name]
     backups.waits("Backup", f"{name}-now", "StorageNotReady", f"BackupStorage {name} was never Ready", reason, *says)
-    ended = backups.failed("Backup", f"{name}-now", "StorageNotReady", f"gave up after {START_DEADLINE} s", reason, *says)
+    ended = backups.failed("Backup", f"{name}-now", "StorageNotReady", f"gave up after {START_DEADLINE} s", reason, *says, deadline=90)
     assert "jobName" not in ended["status"], "no worker was started"
 
 

@@ -66,13 +66,10 @@ def restores(witness: Witness) -> Iterator[Witness]:
 
 def _targets(platform: Platform) -> None:
     """A claim for each case with one file in it, all held by one pod."""
-    names = (*CASES, GOOD)
-    platform.apply(*(volumes.claim(f"to-{name}") for name in names))
-    stay = "import pathlib, signal\nfor p in pathlib.Path('/data').iterdir(): (p / 'kept').write_text('kept')\nsignal.pause()"
-    pod = volumes.pod(platform, TARGETS, f"to-{GOOD}", stay)
-    pod["spec"]["volumes"] = [{"name": name, "persistentVolumeClaim": {"claimName": f"to-{name}"}} for name in names]
-    pod["spec"]["containers"][0]["volumeMounts"] = [{"name": name, "mountPath": f"/data/{name}"} for name in names]
-    platform.create(pod)
+    claims = [f"to-{name}" for name in (*CASES, GOOD)]
+    platform.apply(*(volumes.claim(name) for name in claims))
+    fill = "import pathlib\nfor p in pathlib.Path('/data').iterdir(): (p / 'kept').write_text('kept')"
+    volumes.start_workload(platform, TARGETS, claims, fill, deadline=120)
 
 
 def _restore(platform: Platform, name: str) -> None:
@@ -141,7 +138,7 @@ def test_nothing_was_written_where_it_failed(restores: Witness) -> None:
     script = "import os\nfor name in os.listdir('/data'): print(name, len(os.listdir('/data/' + name)))"
     listed = platform.operator.cluster.run("exec", f"--namespace={platform.namespace}", TARGETS, "--", "python3", "-c", script)
     found = dict(line.split() for line in listed.splitlines())
-    assert found == {**dict.fromkeys(CASES, "1"), GOOD: "51"}
+    assert found == {**{f"to-{name}": "1" for name in CASES}, f"to-{GOOD}": "51"}
 
 
 def test_the_storage_whose_passphrase_was_changed_says_so_when_it_is_looked_at(restores: Witness) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from kubernetes.client.exceptions import ApiException
 
 from tests.e2e import trees, volumes
 from tests.e2e.conftest import Kubectl
 from tests.e2e.objects import Json
 from tests.e2e.platform import Platform, condition
+from tests.e2e.waiting import wait_for
 
 POSTGRES = 999
 MANY_OWNERS = """
@@ -39,6 +41,20 @@ def level(platform: Platform, enforced: str) -> None:
     """Hold the namespace to another pod-security level."""
     labels = {"pod-security.kubernetes.io/enforce": enforced}
     platform.objects.patch("Namespace", None, platform.namespace, {"metadata": {"labels": labels}})
+    # The admission looks at a copy of the namespace, which follows.
+    wait_for(lambda: _admits_root(platform) == (enforced == "privileged"), what=f"namespace {platform.namespace} is under {enforced}")
+
+
+def _admits_root(platform: Platform) -> bool:
+    tried = volumes.pod(platform, "tried", "any", "", uid=0)
+    tried["metadata"]["namespace"] = platform.namespace
+    try:
+        platform.objects.create(tried, dry_run=True)
+    except ApiException as error:
+        if error.status != 403:
+            raise
+        return False
+    return True
 
 
 def pod_of(platform: Platform, run: Json) -> Json:

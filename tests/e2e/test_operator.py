@@ -20,7 +20,7 @@ from tests.e2e.waiting import wait_for
 JOB = "sensor"
 HEALTH_PORT, METRICS_PORT = 8080, 9090
 QUIET_RUNS = 2
-LONG_GIB = 2
+LONG_GIB = 4
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,11 @@ def ended(platform: Platform) -> dict[str, Json]:
     source = {"backupRef": {"name": "good"}}
     back = platform.completed("RestoreJob", platform.restore("back", source, {"newClaim": {"name": "copy", "size": "64Mi"}}))
     bad = platform.wait_ended("Backup", platform.backup("refused", "bad"))
+    # What follows an end: the Event, and what the BackupJob says.
+    platform.wait_condition("BackupJob", JOB, "Healthy")
+    platform.wait_condition("BackupJob", "refused", "Healthy", "False")
+    for name, kind, reason in (("good", "Backup", "Completed"), ("back", "RestoreJob", "Completed"), ("bad", "Backup", "RootNotAllowed")):
+        wait_for(lambda: reason in [e["reason"] for e in platform.events(name, kind)], what=f"the event of {name}'s end is there")  # noqa: B023
     return {"good": good, "back": back, "bad": bad}
 
 

@@ -10,7 +10,7 @@ from tests.e2e.objects import Json
 from tests.e2e.platform import Platform, condition
 from tests.e2e.waiting import wait_for
 
-ENDLESS_GIB, LONG_GIB = 2000, 2
+ENDLESS_GIB, LONG_GIB = 2000, 4
 """Zeros: the first is never read to its end here, the second keeps a worker busy for some seconds."""
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 T = TypeVar("T")
-DEADLINE = 10.0
+DEADLINE = 60.0
 IMAGE = "registry.example/iot-backup-operator:1.2.3"
 
 

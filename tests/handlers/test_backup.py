@@ -60,20 +60,27 @@ def test_the_job_belongs_to_the_backup_and_carries_the_order(ready: World) -> No
 
 
 def test_reaction_to_a_new_backup_and_to_a_pods_end_is_quick(ready: World) -> None:
+    """The best of some: whoever waits for a tick is slow each time, a busy machine is not."""
     ready.backup("warm")
     ready.kubelet.run(ready.job("warm"))
-    begun = time.monotonic()
-    ready.backup("now", job="other")
-    ready.backup_job("other")
-    job = ready.job("now")
-    reaction = time.monotonic() - begun
-    ready.kubelet.run(job)
-    begun = time.monotonic()
-    ready.kubelet.backed_up(job)
-    ready.condition("backups", "now", "Succeeded", "True")
-    told = time.monotonic() - begun
-    assert max(reaction, told) < 2, "a bound for a busy machine; idle it takes some 0.05 s"
+    took = [_reaction(ready, f"now-{number}") for number in range(5)]
+    reaction, told = (min(seconds) for seconds in zip(*took, strict=True))
+    assert max(reaction, told) < 1, "idle it takes some 0.05 s"
     print(f"reaction {reaction:.3f} s, end to status {told:.3f} s")
+
+
+def _reaction(world: World, name: str) -> tuple[float, float]:
+    """Seconds from a Backup to its Job, and from its pod's end to its status."""
+    begun = time.monotonic()
+    world.backup(name, job=f"of-{name}")
+    world.backup_job(f"of-{name}")
+    job = world.job(name)
+    reaction = time.monotonic() - begun
+    world.kubelet.run(job)
+    begun = time.monotonic()
+    world.kubelet.backed_up(job)
+    world.condition("backups", name, "Succeeded", "True")
+    return reaction, time.monotonic() - begun
 
 
 def test_a_retried_failure_is_unknown_with_the_attempts_reason_and_final_at_the_jobs_end(ready: World) -> None:
@@ -177,7 +184,7 @@ def test_a_missing_claim_fails_the_backup_at_its_deadline(world: World) -> None:
     world.touch("backups", "now")
     body = world.condition("backups", "now", "Succeeded", "False", "SourceMissing")
     assert body["status"]["phase"] == "Failed"
-    assert world.cluster.list("jobs") == [j for j in world.cluster.list("jobs") if j["metadata"]["name"].startswith("s3-probe")]
+    assert [name for j in world.cluster.list("jobs") if not (name := j["metadata"]["name"]).startswith("s3-probe")] == []
 
 
 def test_a_storage_that_is_not_ready_keeps_the_backup_waiting(world: World) -> None:

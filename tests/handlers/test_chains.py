@@ -154,6 +154,7 @@ def test_a_finished_run_does_not_rewrite_its_cronjobs(ready: World) -> None:
 def test_a_scheduled_run_that_was_not_shown_the_newest_backup_is_told(ready: World) -> None:
     _backup(ready, "first")
     _backup(ready, "second")
+    _until_noted(ready, 2)
     nightly = next(c for c in ready.cluster.list("cronjobs") if c["metadata"]["name"].startswith("daily-nightly"))
     name = ready.kubelet.fire(nightly)["metadata"]["name"]
     later = datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=1)

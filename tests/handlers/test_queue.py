@@ -30,7 +30,7 @@ def _run(work: Callable[[Key], Awaitable[timedelta | None]], drive: Callable[[Wo
         queue = WorkQueue(work, workers=2)
         running = asyncio.create_task(queue.run())
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await drive(queue)
         finally:
             running.cancel()

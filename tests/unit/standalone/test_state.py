@@ -160,7 +160,7 @@ def test_a_reader_waits_until_retention_has_ended_or_is_stopped(state: State) ->
         with state.unread():
             reader = pool.submit(read, state, done)
             assert not done.wait(0.3)
-        reader.result(timeout=10)
+        reader.result(timeout=60)
     assert done.is_set()
 
 

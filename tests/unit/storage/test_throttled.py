@@ -13,7 +13,7 @@ from iot_backup.storage.throttled import Budget, Throttled, throttled
 from iot_backup.worker.cancelling import Cancel
 
 RATE = 1_000_000
-PATIENCE = 20
+PATIENCE = 60
 
 
 class Time:

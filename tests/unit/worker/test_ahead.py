@@ -16,7 +16,7 @@ from iot_backup.worker.compression import FRAME_SIZE
 from iot_backup.worker.flow import Flow
 from iot_backup.worker.index import FILE, FOLDER, HOLE, Part, Row
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 class Numbered:

@@ -9,7 +9,7 @@ import pytest
 from iot_backup.errors import WrongKey
 from iot_backup.worker.beside import Beside
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 def test_the_result_is_waited_for() -> None:
