@@ -196,7 +196,7 @@ def test_a_deleted_claim_leaves_no_volume(cluster: Cluster, namespace: str) -> N
     finish(cluster, namespace)
     volume = cluster.run("get", "pvc/tiny", f"--namespace={namespace}", "--output=jsonpath={.spec.volumeName}")
     cluster.run("delete", "job/job", "pvc/tiny", f"--namespace={namespace}")
-    cluster.run("wait", "--for=delete", f"pv/{volume}", "--timeout=30s")
+    cluster.run("wait", "--for=delete", f"pv/{volume}", "--timeout=100s")
     if not cluster.external:
         assert not (cluster.state / "volumes" / volume).exists()
 
