@@ -100,7 +100,7 @@ def test_a_read_does_not_suffer_from_the_failure_of_the_one_before_it() -> None:
     def fetch(start: int, length: int) -> bytes:
         if start == begin and length == 2 * SEALED:
             failing.set()
-            assert waiting.wait(10), "the second read never fetched its own"
+            assert waiting.wait(60), "the second read never fetched its own"
             raise StorageUnavailable("the first read fails")
         if start == begin + 2 * SEALED:
             waiting.set()
@@ -109,11 +109,11 @@ def test_a_read_does_not_suffer_from_the_failure_of_the_one_before_it() -> None:
     ranged = RangedReader(fetch, len(file.data), "Age", IDENTITY, file.header_sha256)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(ranged.read, 0, CHUNK + 5)
-        assert failing.wait(10)
+        assert failing.wait(60)
         second = pool.submit(ranged.read, CHUNK + 5, CHUNK)
-        assert second.result(10) == bytes(CHUNK)
+        assert second.result(60) == bytes(CHUNK)
         with pytest.raises(StorageUnavailable, match="first read fails"):
-            first.result(10)
+            first.result(60)
 
 
 def test_a_plain_object_is_fetched_as_it_is_asked_for() -> None:
