@@ -103,9 +103,11 @@ def ended(process: subprocess.Popen[str]) -> Answer:
 
 def wait_until(what: str, holds: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
     deadline = time.monotonic() + PATIENCE
+    over = False  # as it was before the look: what came right before the end is not missed
     while not holds():
         assert time.monotonic() < deadline, f"never: {what}"
-        assert process is None or process.poll() is None, (what, process.communicate())
+        assert not over, (what, process and process.communicate())
+        over = process is not None and process.poll() is not None
         time.sleep(0.01)
 
 
