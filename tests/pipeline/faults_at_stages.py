@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -25,6 +26,10 @@ FAULTS = ("killed before", "killed midway", "killed after", "stopped", "refused"
 BEFORE = {"killed before": signal.SIGKILL}
 DURING = {"killed midway": signal.SIGKILL, "stopped": signal.SIGTERM}
 """In the middle of a stream; calls without one are struck before they are made."""
+
+_PATIENCE = 60.0
+_heard = threading.Event()
+"""The run knows that it is to stop: a thread of its own takes the signal, and could be later than the stage's end."""
 
 
 class FaultyStore:
@@ -65,12 +70,12 @@ class FaultyStore:
         if fault == "lied to" and name in ("create", "create_stream"):
             return deque(arguments[0], maxlen=0) if streams else None
         if number := BEFORE.get(fault) or (DURING.get(fault) if not streams else None):
-            os.kill(os.getpid(), number)
+            _strike(number)
         if streams and fault in DURING:
             arguments = (_struck_midway(arguments[0], DURING[fault]), *arguments[1:])
         answer = act(key, *arguments, **options)
         if fault == "killed after":
-            os.kill(os.getpid(), signal.SIGKILL)
+            _strike(signal.SIGKILL)
         if fault == "answer lost":
             raise StorageUnavailable(f"the connection was cut after {key}")
         return answer
@@ -81,15 +86,29 @@ def _struck_midway(chunks: Iterable[bytes], number: signal.Signals) -> Iterator[
     for at, chunk in enumerate(chunks):
         if at == 0:
             yield chunk[: len(chunk) // 2]
-            os.kill(os.getpid(), number)
+            _strike(number)
             yield chunk[len(chunk) // 2 :]
         else:
             yield chunk
 
 
+def _strike(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+    assert _heard.wait(_PATIENCE), f"nobody took signal {number}"
+
+
 def install(stage: str, fault: str) -> None:
     """From now on backups in this process meet the fault."""
     from iot_backup.worker import backup
+    from iot_backup.worker.cancelling import Cancel
 
+    request = Cancel.request
+
+    def requested(cancel: Cancel) -> bool:
+        answer = request(cancel)
+        _heard.set()
+        return answer
+
+    Cancel.request = requested  # type: ignore[method-assign]
     opened = backup.open_store
     backup.open_store = lambda *given: FaultyStore(opened(*given), stage, fault)  # type: ignore[assignment]

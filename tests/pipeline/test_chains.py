@@ -52,7 +52,7 @@ def test_a_chain_of_all_types(volume_site: Site, tree: Path) -> None:
     site = volume_site
     first, warned = made(site, tree)
     assert (first.type, first.parent, warned) == ("Full", None, {})
-    (tree / "new").write_bytes(b"new")
+    (tree / "a new reading").write_bytes(b"new")
     second, warned = made(site, tree)
     assert (second.type, second.parent, second.seq, warned) == ("Incremental", first.archive, 2, {})
     third, _ = made(site, tree, "Differential")
@@ -68,7 +68,7 @@ def test_a_chain_of_all_types(volume_site: Site, tree: Path) -> None:
     assert "builds on" not in manifest(site, first.archive)["restore"]
     state = site.place.read(key_of(site, second.archive, ".state"))
     assert written["state"]["size"] == len(state)
-    assert b"new" not in state
+    assert b"a new reading" not in state
     assert key_of(site, second.archive, ".incremental.tar.zst.age")
     assert key_of(site, third.archive, ".differential.tar.zst.age")
     for result in (fourth, fifth):

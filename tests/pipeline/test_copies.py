@@ -16,7 +16,7 @@ import pytest
 
 from tests.minio.proxy import Fault, Harm, faulty
 from tests.mounting import disk
-from tests.pipeline.manager import Manager, wait_until
+from tests.pipeline.manager import Manager, ended, wait_until
 from tests.pipeline.roundtrip import facts
 from tests.pipeline.simulated import dated
 from tests.pipeline.worker_process import ROOT
@@ -286,9 +286,9 @@ def test_a_run_that_is_stopped_while_it_copies_is_complete(manager: Manager, min
         process = manager.start("execute", JOB, "--output", "json")
         wait_until("the copy stalls", lambda: proxy.faults[0].hits, process)
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=30)
-    record = json.loads(out)
-    assert (process.returncode, record["status"]) == (0, "completed"), err
+        answer = ended(process)
+    record = answer.json
+    assert (answer.code, record["status"]) == (0, "completed"), answer
     assert record["copies"]["s3"].startswith("failed: Cancelled: ")
     manager.storage = storages(tmp_path, minio.endpoint, bucket)
     assert manager.record(NEXT)["copies"] == {"s3": "completed"}

@@ -130,7 +130,9 @@ def test_a_newest_backup_that_is_known_to_be_damaged_is_told(manager: Manager, t
     id_ = manager.record(JOB)["id"]
     (archive,) = (tmp_path / "store").rglob(f"*{id_}*.age")
     archive.chmod(0o660)
-    archive.write_bytes(archive.read_bytes()[:-1] + b"x")
+    content = bytearray(archive.read_bytes())
+    content[-1] ^= 1
+    archive.write_bytes(content)
     assert manager.run("verify").code == 65
     level, detail = findings(manager, code=65)[f"job {JOB}: newest backup"]
     assert (level, f"{id_} was found damaged" in detail) == ("problem", True)
