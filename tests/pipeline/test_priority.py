@@ -19,6 +19,7 @@ import pytest
 from iot_backup.standalone import priority
 from tests.pipeline.manager import Manager, interrupt, wait_until
 from tests.pipeline.roundtrip import facts
+from tests.pipeline.test_worker_interrupted import size_of
 
 if TYPE_CHECKING:
     from tests.pipeline.sites import Site
@@ -44,7 +45,7 @@ def manager(tmp_path: Path, source: Path) -> Manager:
 
 
 def uploading(manager: Manager) -> list[Path]:
-    return [path for path in (manager.base / "store").rglob(".*.partial") if path.stat().st_size]
+    return [path for path in (manager.base / "store").rglob(".*.partial") if size_of(path)]
 
 
 def test_a_run_takes_no_more_of_the_line_than_its_order_allows(site: Site, source: Path) -> None:

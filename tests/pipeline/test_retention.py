@@ -356,8 +356,7 @@ def test_what_is_being_read_is_not_removed(tmp_path: Path, source: Path, reader:
     process = manager.start(*(each.format(id=wanted, base=tmp_path) for each in reader))
     try:
         lock = tmp_path / "state/default@local" / ("restoring" if reader[0] == "restore" else "verifying")
-        wait_until("it reads", lambda: is_held(lock), process)
-        process.send_signal(signal.SIGSTOP)
+        wait_until("it is halted while it reads", lambda: is_halted_with(process, lock), process)
         answer = manager.run("retention")
         assert (answer.code, words in answer.err) == (75, True), answer
         process.send_signal(signal.SIGCONT)
@@ -367,6 +366,16 @@ def test_what_is_being_read_is_not_removed(tmp_path: Path, source: Path, reader:
     assert listed(manager) == [wanted, newest]
     assert manager.run("retention").code == 0
     assert listed(manager) == [newest]
+
+
+def is_halted_with(process: subprocess.Popen[str], lock: Path) -> bool:
+    """Halt the process. Where it has not got the lock then, it goes on."""
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    if not is_held(lock):
+        process.send_signal(signal.SIGCONT)
+        return False
+    return True
 
 
 def is_held(lock: Path) -> bool:

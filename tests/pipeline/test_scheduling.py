@@ -19,10 +19,12 @@ from typing import Any
 import pytest
 
 from tests.pipeline.manager import Manager, ended, interrupt, wait_until
+from tests.pipeline.worker_process import PATIENCE
 from tests.ports import free_port
 
 JOB = "historian"
-DAILY = "0 2 * * *"
+DAILY = f"0 {(datetime.now().astimezone().hour + 12) % 24} * * *"
+"""Half a day away: while a test runs nothing is due but what was missed."""
 LONG_AGO = datetime.now(UTC) - timedelta(days=9)
 
 
@@ -67,12 +69,12 @@ def systemd(tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         address = str(tmp_path / "notify")
         channel.bind(address)
-        channel.settimeout(30)
+        channel.settimeout(PATIENCE)
         yield channel, address
 
 
 def got(port: int, path: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE) as answer:
         return str(answer.read().decode())
 
 
@@ -166,6 +168,14 @@ def child_of(pid: int) -> int | None:
     return int(children[0]) if children else None
 
 
+def is_gone(pid: int | None) -> bool:
+    """Also one that ended and was not reaped."""
+    try:
+        return not Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def slow(manager: Manager, tmp_path: Path) -> Path:
     """A file that takes a run long enough to be met while it is at it."""
     big = tmp_path / "source" / "big"
@@ -199,7 +209,7 @@ def test_killed_it_leaves_no_run_behind_and_nothing_stuck(manager: Manager, tmp_
         child = child_of(process.pid)
         process.kill()
         process.communicate()
-    wait_until("the run is gone", lambda: not Path(f"/proc/{child}/cmdline").exists() or not Path(f"/proc/{child}/cmdline").read_bytes())
+    wait_until("the run is gone", lambda: is_gone(child))
     big.unlink()
     with running(manager, "run", "--listen", "") as process:
         wait_until(
@@ -234,10 +244,10 @@ def contents(folder: Path) -> list[tuple[str, int, int]]:
 def test_the_verifier_verifies_by_schedule_and_changes_nothing(manager: Manager, tmp_path: Path, by: str) -> None:
     manager.record(JOB)
     before = contents(tmp_path / "store")
-    remember(manager, LONG_AGO, "verifier", "verification", "0 5 * * *")
+    remember(manager, LONG_AGO, "verifier", "verification", DAILY)
     port = free_port()
-    schedule = ("--schedule", "0 5 * * *") if by == "option" else ()
-    environ = {} if by == "option" else {"VERIFICATION_SCHEDULE": "0 5 * * *"}
+    schedule = ("--schedule", DAILY) if by == "option" else ()
+    environ = {} if by == "option" else {"VERIFICATION_SCHEDULE": DAILY}
     file = tmp_path / "state" / "verifier.json"
     with running(manager, "verify", *schedule, "--level", "2", "--listen", f"127.0.0.1:{port}", **environ) as process:
         wait_until("it was verified", lambda: json.loads(file.read_text()).get("kept"), process)
@@ -255,9 +265,9 @@ def test_a_broken_archive_is_noticed_by_the_verifier(manager: Manager, tmp_path:
     archive = next(tmp_path.joinpath("store").rglob(Path(record["archive"]).name))
     archive.chmod(0o600)
     archive.write_bytes(archive.read_bytes()[:-1] + b"x")
-    remember(manager, LONG_AGO, "verifier", "verification", "0 5 * * *")
+    remember(manager, LONG_AGO, "verifier", "verification", DAILY)
     file = tmp_path / "state" / "verifier.json"
-    with running(manager, "verify", "--schedule", "0 5 * * *", "--level", "2", "--listen", "") as process:
+    with running(manager, "verify", "--schedule", DAILY, "--level", "2", "--listen", "") as process:
         wait_until("it was verified", lambda: json.loads(file.read_text()).get("kept"), process)
         interrupt(process, signal.SIGTERM)
     result = json.loads(file.read_text())["kept"]["verification"]
@@ -267,9 +277,9 @@ def test_a_broken_archive_is_noticed_by_the_verifier(manager: Manager, tmp_path:
 def test_a_verifier_keeps_the_config_that_says_who_is_told_if_the_file_is_spoilt(manager: Manager, tmp_path: Path) -> None:
     manager.record(JOB)
     config = tmp_path / "backup.yml"
-    remember(manager, LONG_AGO, "verifier", "verification", "0 5 * * *")
+    remember(manager, LONG_AGO, "verifier", "verification", DAILY)
     file = tmp_path / "state" / "verifier.json"
-    with running(manager, "verify", "--schedule", "0 5 * * *", "--level", "1", "--listen", "") as process:
+    with running(manager, "verify", "--schedule", DAILY, "--level", "1", "--listen", "") as process:
         wait_until("it was verified", lambda: json.loads(file.read_text()).get("kept"), process)
         good = config.read_text()
         config.write_bytes(b"backup: \0")

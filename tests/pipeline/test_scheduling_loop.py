@@ -22,9 +22,9 @@ from iot_backup.standalone.scheduling.loop import Loop
 from iot_backup.standalone.scheduling.remembering import Memory
 from iot_backup.standalone.scheduling.systemd import Notifier
 from tests.pipeline.manager import wait_until
+from tests.pipeline.worker_process import PATIENCE
 
 START = datetime(2026, 3, 28, 12, 0, tzinfo=UTC)
-PATIENCE = 60
 
 
 class Clock:

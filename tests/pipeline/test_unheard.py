@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline.manager import Manager, wait_until
+from tests.pipeline.test_scheduling import DAILY
 from tests.pipeline.worker_process import PATIENCE, ROOT
 
 
@@ -23,7 +24,7 @@ def manager(tmp_path: Path) -> Manager:
     source.mkdir()
     (source / "readings").write_text("21.5\n")
     jobs = [
-        {"id": "a", "type": "full", "source": str(source), "schedule": "0 2 * * *"},
+        {"id": "a", "type": "full", "source": str(source), "schedule": DAILY},
         {"id": "gone", "type": "full", "source": str(tmp_path / "gone")},
     ]
     return Manager(tmp_path, f"{{local: {{path: {tmp_path / 'store'}}}}}", jobs)
@@ -115,7 +116,7 @@ def remembered(state: Path) -> dict[str, object]:
 def test_a_scheduler_keeps_one_record_of_a_run(manager: Manager, deaf: int, tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
-    mark = {"schedule": "0 2 * * *", "counted": (datetime.now(UTC) - timedelta(days=3)).isoformat(), "started": None, "again": False}
+    mark = {"schedule": DAILY, "counted": (datetime.now(UTC) - timedelta(days=3)).isoformat(), "started": None, "again": False}
     (state / "scheduler.json").write_text(json.dumps({"version": 1, "jobs": {"a": mark}}))
     process = manager.start("run", "--listen", "", stderr=deaf)
     try:
