@@ -22,7 +22,7 @@ def dated(store: Path, moment: datetime) -> None:
     for folder, _, names in os.walk(store):
         for name in names:
             path = Path(folder, name)
-            if abs(path.stat().st_mtime - time.time()) < _MINUTE:
+            if abs(path.stat().st_mtime - time.time()) < 10 * _MINUTE:
                 os.utime(path, (moment.timestamp(),) * 2)
 
 

@@ -96,7 +96,11 @@ class Bucket:
         return {key.removeprefix(ROOT) for key in self.minio.keys(self.bucket)}
 
     def read(self, key: str) -> bytes:
-        return self.minio.body(self.bucket, ROOT + key)
+        client = self.minio.client()
+        try:
+            return bytes(client.get_object(Bucket=self.bucket, Key=ROOT + key)["Body"].read())
+        except client.exceptions.NoSuchKey as error:
+            raise FileNotFoundError(key) from error
 
     def put(self, key: str, body: bytes) -> None:
         self.minio.client().put_object(Bucket=self.bucket, Key=ROOT + key, Body=body)

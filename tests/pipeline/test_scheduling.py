@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
 import signal
 import socket
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from iot_backup.standalone.scheduling.loop import LONGEST_SLEEP
 from tests.pipeline.manager import Manager, ended, interrupt, wait_until
 from tests.pipeline.worker_process import PATIENCE
 from tests.ports import free_port
@@ -199,6 +202,24 @@ def test_stopped_it_stops_its_run_and_the_next_one_makes_up_for_it_once(manager:
         wait_until("made up for", lambda: len(journal(manager)) == 2 and remembered(manager)["started"] is None, process)
         interrupt(process, signal.SIGTERM)
     assert journal(manager)[1]["status"] == "completed"
+
+
+def test_a_stop_is_heard_at_once_whichever_thread_is_given_it(manager: Manager) -> None:
+    remember(manager, datetime.now(UTC))
+    with running(manager, "run", "--listen", f"127.0.0.1:{free_port()}") as process:
+        wait_until("it waits", lambda: remembered(manager)["counted"], process)
+        wait_until("other threads are there", lambda: len(others(process.pid)) > 1, process)
+        asked = time.monotonic()
+        for thread in others(process.pid):
+            ctypes.CDLL(None).tgkill(process.pid, thread, signal.SIGTERM)
+        answer = ended(process)
+    assert answer.code == 0, answer
+    assert time.monotonic() - asked < LONGEST_SLEEP / 2
+
+
+def others(pid: int) -> list[int]:
+    """Threads of the process but its first one."""
+    return [int(thread) for thread in os.listdir(f"/proc/{pid}/task") if int(thread) != pid]
 
 
 def test_killed_it_leaves_no_run_behind_and_nothing_stuck(manager: Manager, tmp_path: Path) -> None:

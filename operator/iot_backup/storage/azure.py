@@ -62,7 +62,7 @@ class AzureStore(ObjectStore):
 
     def now(self) -> datetime:
         self._greet()
-        return s3_clock.store_time(self.location.url, self.location.ca, self._timing.control)
+        return s3_clock.store_time(self.location.url, self.location.ca, self._timing)
 
     def _client(self, options: ClientConfig, retries: RetryConfig) -> Client:
         return azure_client.client(self.location, options, retries)

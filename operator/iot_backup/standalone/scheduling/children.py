@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from iot_backup.standalone.scheduling.signals import SIGNALS, held_back
+
 _PR_SET_PDEATHSIG = 1
 _OURS = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "VERIFICATION_SCHEDULE")
 """Variables that speak to the scheduler: a run is no service, and must not become a scheduler of its own."""
@@ -34,13 +36,14 @@ class Child:
     def __init__(self, job: str, arguments: Sequence[str], ended: Callable[[Ended], None]) -> None:
         """Call it in the main thread: the child ends with the thread that started it. OSError."""
         parent = os.getpid()
-        self._process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", "iot_backup", *arguments],
-            env={name: value for name, value in os.environ.items() if name not in _OURS},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            preexec_fn=lambda: _leashed(parent),  # noqa: PLW1509 - calls the C library alone, which is loaded
-        )
+        with held_back() as allowed:
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-m", "iot_backup", *arguments],
+                env={name: value for name, value in os.environ.items() if name not in _OURS},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                preexec_fn=lambda: _leashed(parent, allowed),  # noqa: PLW1509 - calls the C library alone, which is loaded
+            )
         try:
             threading.Thread(target=lambda: ended(self._awaited(job)), name=f"run of {job}", daemon=True).start()
         except RuntimeError as error:  # no thread to be had: nobody would hear of its end
@@ -60,7 +63,10 @@ class Child:
         self._process.kill()
 
 
-def _leashed(parent: int) -> None:
+def _leashed(parent: int, allowed: set[int]) -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    signal.pthread_sigmask(signal.SIG_SETMASK, allowed)
     if os.getppid() != parent:
         os._exit(143)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
 from iot_backup.standalone.config import Backup
 from iot_backup.standalone.journal import Journal
-from iot_backup.standalone.scheduling import metrics, serving
+from iot_backup.standalone.scheduling import metrics, serving, signals
 from iot_backup.standalone.scheduling.backups import Backups
 from iot_backup.standalone.scheduling.loop import Loop
 from iot_backup.standalone.scheduling.remembering import Memory
@@ -39,9 +38,8 @@ def verify(work: Verifications, memory: Memory, listen: str, environ: Mapping[st
 
 
 def _serve(loop: Loop, listen: str, exposition: Callable[[], bytes]) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda got, _frame: loop.events.put(got))
     with ExitStack() as ends:
+        ends.enter_context(signals.heard(loop.events.put))
         if listen:
             server = serving.served(listen, lambda: loop.is_alive, exposition)
             ends.callback(server.server_close)
