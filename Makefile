@@ -112,10 +112,13 @@ lock: $(VENV)/.ready ## write the hash-locked requirements anew from pyproject.t
 packages: $(VENV)/.ready
 	@$(PY) -m tests.cluster packages
 
-# The resolver of old pips spins for minutes on kopf + kubernetes + boto3; uv installs the locked set in seconds.
-$(VENV)/.ready: requirements/test.txt
-	@echo "== virtual environment in $(VENV)"
-	@[ -x $(CACHE)/uv/bin/uv ] || { $(PYTHON) -m venv $(CACHE)/uv && $(CACHE)/uv/bin/pip install -q uv; }
-	@$(CACHE)/uv/bin/uv venv -q --clear --python $(PYTHON) $(VENV)
-	@VIRTUAL_ENV=$(VENV) $(CACHE)/uv/bin/uv pip sync -q --require-hashes requirements/test.txt
-	@touch $@
+# The resolver of old pips spins for minutes on kopf + kubernetes + boto3; uv installs the locked set in seconds. The name holds what is
+# in it, so it is never made anew for a file's date, which would take it from under whatever runs; two who make it wait for each other.
+$(VENV)/.ready:
+	@mkdir -p $(CACHE)
+	@exec 9> $(CACHE)/venv.lock; flock 9; [ ! -e $@ ] || exit 0; \
+	  echo "== virtual environment in $(VENV)"; \
+	  [ -x $(CACHE)/uv/bin/uv ] || { $(PYTHON) -m venv --clear $(CACHE)/uv; $(CACHE)/uv/bin/pip install -q uv; }; \
+	  $(CACHE)/uv/bin/uv venv -q --clear --python $(PYTHON) $(VENV); \
+	  VIRTUAL_ENV=$(VENV) $(CACHE)/uv/bin/uv pip sync -q --require-hashes requirements/test.txt; \
+	  touch $@
