@@ -17,6 +17,7 @@ from iot_backup.crypto.identity import Identity
 from tests.mounting import mounted
 from tests.pipeline.manager import PASSPHRASE, Manager, ended, interrupt, wait_until
 from tests.pipeline.roundtrip import facts
+from tests.pipeline.stored import size_of
 from tests.pipeline.worker_process import ROOT
 
 if TYPE_CHECKING:
@@ -517,15 +518,7 @@ def slow(manager: Manager, source: Path, tmp_path: Path) -> Manager:
 
 def _uploading(manager: Manager) -> list[Path]:
     """The archive that is being written, once it has something."""
-    return [path for path in (manager.base / "store").rglob(".*.partial") if _size(path) > 1 << 20]
-
-
-def _size(path: Path) -> int:
-    """Of a file that may be gone since it was listed: announcements are partial for a moment, too."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+    return [path for path in (manager.base / "store").rglob(".*.partial") if size_of(path) > 1 << 20]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -12,6 +12,7 @@ import pytest
 
 from iot_backup.crypto.identity import Identity
 from tests.pipeline.manager import Manager
+from tests.pipeline.stored import spoil
 
 JOB = "historian"
 
@@ -129,10 +130,7 @@ def test_an_identity_is_for_restores_alone(manager: Manager, tmp_path: Path) -> 
 def test_a_newest_backup_that_is_known_to_be_damaged_is_told(manager: Manager, tmp_path: Path) -> None:
     id_ = manager.record(JOB)["id"]
     (archive,) = (tmp_path / "store").rglob(f"*{id_}*.age")
-    archive.chmod(0o660)
-    content = bytearray(archive.read_bytes())
-    content[-1] ^= 1
-    archive.write_bytes(content)
+    spoil(archive)
     assert manager.run("verify").code == 65
     level, detail = findings(manager, code=65)[f"job {JOB}: newest backup"]
     assert (level, f"{id_} was found damaged" in detail) == ("problem", True)

@@ -14,7 +14,7 @@ import pytest
 from iot_backup.worker.index import FILE
 from tests.pipeline.roundtrip import back_up, bring_back, facts, rows
 from tests.pipeline.sites import Site
-from tests.pipeline.test_worker_interrupted import size_of
+from tests.pipeline.stored import size_of
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGE = PROJECT / "docs" / "data-losses.md"

@@ -19,7 +19,7 @@ import pytest
 from iot_backup.standalone import priority
 from tests.pipeline.manager import Manager, interrupt, wait_until
 from tests.pipeline.roundtrip import facts
-from tests.pipeline.test_worker_interrupted import size_of
+from tests.pipeline.stored import size_of
 
 if TYPE_CHECKING:
     from tests.pipeline.sites import Site

@@ -22,6 +22,7 @@ import pytest
 
 from iot_backup.standalone.scheduling.loop import LONGEST_SLEEP
 from tests.pipeline.manager import Manager, ended, interrupt, wait_until
+from tests.pipeline.stored import spoil
 from tests.pipeline.worker_process import PATIENCE
 from tests.ports import free_port
 
@@ -284,8 +285,7 @@ def test_the_verifier_verifies_by_schedule_and_changes_nothing(manager: Manager,
 def test_a_broken_archive_is_noticed_by_the_verifier(manager: Manager, tmp_path: Path) -> None:
     record = manager.record(JOB)
     archive = next(tmp_path.joinpath("store").rglob(Path(record["archive"]).name))
-    archive.chmod(0o600)
-    archive.write_bytes(archive.read_bytes()[:-1] + b"x")
+    spoil(archive)
     remember(manager, LONG_AGO, "verifier", "verification", DAILY)
     file = tmp_path / "state" / "verifier.json"
     with running(manager, "verify", "--schedule", DAILY, "--level", "2", "--listen", "") as process:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline.manager import Manager, wait_until
+from tests.pipeline.stored import spoil
 from tests.pipeline.test_scheduling import DAILY
 from tests.pipeline.worker_process import PATIENCE, ROOT
 
@@ -84,7 +85,7 @@ def test_an_answer_that_nobody_takes_changes_no_exit_code(
     manager.record("a")
     if arguments == ("verify",):
         (archive,) = (tmp_path / "store").rglob("*.age")
-        archive.write_bytes(archive.read_bytes()[:-1] + b"x")
+        spoil(archive)
     assert manager.start(*arguments, stdout=deaf, stderr=subprocess.DEVNULL).wait(timeout=PATIENCE) == code
 
 

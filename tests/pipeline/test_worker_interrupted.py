@@ -21,6 +21,7 @@ from iot_backup.repository.sweeping import Swept, swept
 from tests.minio.proxy import Fault, Harm, Proxy, faulty
 from tests.minio.server import Minio
 from tests.pipeline.sites import NAMESPACE, Bucket, Site
+from tests.pipeline.stored import size_of
 from tests.pipeline.worker_process import PATIENCE, Ended, Worker
 
 ARCHIVE, INDEX, MANIFEST = ".full.tar.zst.age", ".index", ".manifest.json"
@@ -181,14 +182,6 @@ def test_a_run_killed_once_its_commit_was_sent_is_a_backup(site: Site, proxy: Pr
     (name,) = site.manifests()
     assert method == "DELETE" or announced(site)  # in this order: one that is being deleted cannot be read
     site.restores(json.loads(site.place.read(name))["id"], large)
-
-
-def size_of(path: Path) -> int:
-    """Of a file that may go meanwhile, as an unfinished one does when it gets its name."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 def struck(site: Site, reached: Callable[[], bool], source: Path) -> tuple[set[str], set[str]]:
